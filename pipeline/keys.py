@@ -1,0 +1,56 @@
+"""Every Redis key and channel of the system. No other module spells one out."""
+
+UPDATES_CHANNEL = "crypto:updates"
+"""PUBLISH of every candle revision, forming and closed, all intervals: one candle's JSON a message."""
+
+ALERTS = "crypto:alerts"
+"""Capped stream, and channel of the same name: one alert's JSON each."""
+
+LATE = "crypto:late"
+"""Capped stream of late trades: fields ``trade`` (JSON), ``missed`` (intervals), ``shard``."""
+
+REJECTED = "crypto:rejected"
+"""Capped stream of rejected records: fields ``reason``, ``origin`` (e.g. ``FILE:LINE``), ``record``."""
+
+REJECTED_COUNTS = "crypto:rejected:counts"
+"""Hash reason -> how many records were rejected for it, ever."""
+
+SYMBOLS = "crypto:symbols"
+"""Set of the symbols that have had a candle."""
+
+FEED = "crypto:feed"
+"""Hash of what the feed says of itself: ``source`` (e.g. ``simulator``), ``simulated`` (0 or 1),
+``detail`` (words for the page), ``trades`` (written so far), ``updated_at_ms``."""
+
+INSTANCE = "crypto:instance"
+"""A random word made with the first entry: another word means another, or a wiped, Redis."""
+
+
+def trades_stream(shard: int) -> str:
+    """Stream of trade entries (see ``entry``) of one shard."""
+    return f"crypto:trades:{shard}"
+
+
+def latest(symbol: str) -> str:
+    """SETEX: JSON of the newest 1m candle."""
+    return f"crypto:{symbol}:latest"
+
+
+def history(symbol: str, interval: str) -> str:
+    """Sorted set by open time: JSON of the closed candles, one member an open time."""
+    return f"crypto:{symbol}:{interval}"
+
+
+def progress(shard: int) -> str:
+    """Hash of how far the job is in one shard, written in the same transaction as its candles.
+
+    ``position`` (id of the last entry folded), ``trades``, ``late``, ``lost`` (entries trimmed
+    before they were read), ``closed`` (candles), ``watermark_ms``, ``event_time_ms``,
+    ``updated_at_ms``: all absolute, so that writing one twice changes nothing.
+    """
+    return f"crypto:progress:{shard}"
+
+
+def feed_position(name: str) -> str:
+    """String: how far a feed has come, written in the same transaction as its entries."""
+    return f"crypto:feed:{name}:position"

@@ -1,0 +1,118 @@
+"""Every setting, read from the environment once: ``Settings.from_env(os.environ)``.
+
+A setting is one field of :class:`Settings`; its metadata carries the variable, the words for the
+README's table, and the reader that turns text into a value or raises SettingsError naming both.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import SettingsError
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise ValueError(f"must be from {low} to {high}")
+        return number
+
+    return read
+
+
+def _symbols(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip().upper() for name in text.split(",") if name.strip()))
+    wrong = [name for name in names if not re.fullmatch(r"[A-Z0-9._@-]{1,20}", name)]
+    if wrong or not names:
+        raise ValueError("must be names of A-Z 0-9 . _ @ -, joined by commas")
+    return names
+
+
+def _redis_url(text: str) -> str:
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    return text
+
+
+def _feed(text: str) -> str:
+    if text == "simulator" or text.startswith("replay:"):
+        return text
+    raise ValueError("must be simulator or replay:FILE")
+
+
+def _setting(variable: str, default: Any, read: Callable[[str], Any], help: str) -> Any:
+    return field(default=default, metadata={"variable": variable, "read": read, "help": help})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings. Units are in the names; ``None`` for ``redis_url`` means: start our own."""
+
+    redis_url: str | None = _setting(
+        "REDIS_URL", None, _redis_url,
+        "Redis server. Unset: an embedded one, and the app starts feed and job too.",
+    )  # fmt: skip
+    state_dir: Path = _setting(
+        "STATE_DIR", Path(".candlecast"), Path,
+        "Folder of the embedded run: Redis file, checkpoints, logs.",
+    )  # fmt: skip
+    feed: str = _setting("FEED", "simulator", _feed, "Where trades come from: simulator or replay:FILE.")
+    symbols: tuple[str, ...] = _setting(
+        "SYMBOLS", ("BTC", "ETH", "SOL", "XRP", "DOGE", "ADA", "AVAX", "LINK"), _symbols,
+        "Symbols the feed carries, joined by commas.",
+    )  # fmt: skip
+    shards: int = _setting(
+        "SHARDS", 1, _whole(1, 1024), "Trade streams; a symbol lives in one. The job's unit of parallelism."
+    )
+    out_of_order_ms: int = _setting(
+        "OUT_OF_ORDER_MS", 1_000, _whole(0, 600_000),
+        "How much older than the newest trade a trade may be and still count everywhere.",
+    )  # fmt: skip
+    checkpoint_ms: int = _setting("CHECKPOINT_MS", 5_000, _whole(100, 3_600_000), "Time between checkpoints.")
+    flush_ms: int = _setting(
+        "FLUSH_MS", 10, _whole(0, 1_000), "How long the feed gathers trades into one stream entry."
+    )
+    stream_max_entries: int = _setting(
+        "STREAM_MAX_ENTRIES", 50_000, _whole(100, 100_000_000),
+        "Entries a trade stream keeps for replay after a crash; one holds up to 500 trades of 40 bytes.",
+    )  # fmt: skip
+    simulator_seed: int = _setting("SIMULATOR_SEED", 7, _whole(0, 2**31 - 1), "Seed of the simulated market.")
+    simulator_rate: int = _setting(
+        "SIMULATOR_RATE", 200, _whole(1, 1_000_000), "Mean trades a second of the simulated market."
+    )
+    simulator_history_minutes: int = _setting(
+        "SIMULATOR_HISTORY_MINUTES", 180, _whole(0, 7 * 24 * 60),
+        "Past that the simulator writes on its first start.",
+    )  # fmt: skip
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read ``environ``; an empty variable counts as unset. SettingsError names what is wrong."""
+        values: dict[str, Any] = {}
+        for setting in fields(cls):
+            variable = setting.metadata["variable"]
+            text = environ.get(variable, "").strip()
+            if not text:
+                continue
+            try:
+                values[setting.name] = setting.metadata["read"](text)
+            except ValueError as error:
+                raise SettingsError(f"{variable}={text!r}: {error}") from None
+        return cls(**values)
+
+    def to_env(self) -> dict[str, str]:
+        """The variables that make another process read the same settings."""
+        env = {}
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if isinstance(value, tuple):
+                value = ",".join(value)
+            if value is not None:
+                env[setting.metadata["variable"]] = os.fspath(value) if isinstance(value, Path) else str(value)
+        return env
