@@ -187,14 +187,17 @@ class Candle:
         """Read the contract's JSON; InvalidCandle if it is not one."""
         try:
             fields: dict[str, Any] = json.loads(text, parse_float=Decimal)
+            numbers = [Decimal(fields[name]) for name in _DECIMAL_FIELDS]
             return cls(
-                symbol=fields["symbol"],
-                interval=Interval(fields["interval"]),
-                open_time_ms=fields["open_time_ms"],
-                **{name: Decimal(fields[name]) for name in _DECIMAL_FIELDS},
+                fields["symbol"],
+                Interval(fields["interval"]),
+                fields["open_time_ms"],
+                *numbers,
                 trade_count=fields["trade_count"],
                 is_closed=fields["is_closed"],
-                **{name: fields.get(name, 0) for name in ("epoch", "seq", "published_at_ms")},
+                epoch=fields.get("epoch", 0),
+                seq=fields.get("seq", 0),
+                published_at_ms=fields.get("published_at_ms", 0),
             )
         except (KeyError, TypeError, ValueError, InvalidOperation) as error:
             raise InvalidCandle(f"not a candle ({error!r}): {text!r:.200}") from None
