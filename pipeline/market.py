@@ -187,12 +187,17 @@ class Candle:
         """Read the contract's JSON; InvalidCandle if it is not one."""
         try:
             fields: dict[str, Any] = json.loads(text, parse_float=Decimal)
-            numbers = [Decimal(fields[name]) for name in _DECIMAL_FIELDS]
             return cls(
-                fields["symbol"],
-                Interval(fields["interval"]),
-                fields["open_time_ms"],
-                *numbers,
+                symbol=fields["symbol"],
+                interval=Interval(fields["interval"]),
+                open_time_ms=fields["open_time_ms"],
+                open=Decimal(fields["open"]),
+                high=Decimal(fields["high"]),
+                low=Decimal(fields["low"]),
+                close=Decimal(fields["close"]),
+                volume=Decimal(fields["volume"]),
+                quote_volume=Decimal(fields["quote_volume"]),
+                taker_buy_volume=Decimal(fields["taker_buy_volume"]),
                 trade_count=fields["trade_count"],
                 is_closed=fields["is_closed"],
                 epoch=fields.get("epoch", 0),

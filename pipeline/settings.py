@@ -82,6 +82,10 @@ class Settings:
         "STREAM_MAX_ENTRIES", 50_000, _whole(100, 100_000_000),
         "Entries a trade stream keeps for replay after a crash; one holds up to 500 trades of 40 bytes.",
     )  # fmt: skip
+    history_limit: int = _setting(
+        "HISTORY_LIMIT", 10_080, _whole(0, 10_000_000),
+        "Closed candles kept a symbol and interval; 0 keeps all. The default is a week of minutes.",
+    )  # fmt: skip
     simulator_seed: int = _setting("SIMULATOR_SEED", 7, _whole(0, 2**31 - 1), "Seed of the simulated market.")
     simulator_rate: int = _setting(
         "SIMULATOR_RATE", 200, _whole(1, 1_000_000), "Mean trades a second of the simulated market."
