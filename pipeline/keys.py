@@ -54,3 +54,8 @@ def progress(shard: int) -> str:
 def feed_position(name: str) -> str:
     """String: how far a feed has come, written in the same transaction as its entries."""
     return f"crypto:feed:{name}:position"
+
+
+def feed_state(name: str) -> str:
+    """String: what a feed needs besides its position to go on, e.g. the simulated market's prices."""
+    return f"crypto:feed:{name}:state"

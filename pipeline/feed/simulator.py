@@ -1,0 +1,141 @@
+"""The simulated market as a feed: the past at once, then the present in real time.
+
+The position in Redis is ``STEP:RELEASED``, the second in progress and how many of its trades are
+out; the state beside it is the market at the start of that second. A restart makes the second
+again, leaves out what is out, and goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.entry import RECORD, Records
+from pipeline.feed.market_model import STEP_MS, Market, State, load
+from pipeline.feed.stream import Position, TradeWriter
+from pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_MS = 250
+"""Longest silence of a live feed: an idle coin's candle closes this much later at most."""
+_FAR_BEHIND_MS = 10_000
+"""From here on catching up is bulk writing, and waits for the job."""
+_NO_TRADES = np.empty(0, RECORD)
+
+
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Simulator:
+    """Writes the market of ``settings`` until the writer's ``stop`` is set."""
+
+    def __init__(
+        self, settings: Settings, writer: TradeWriter, now_ms: Callable[[], int] = _wall_clock_ms
+    ) -> None:
+        self._settings = settings
+        self._writer = writer
+        self._now_ms = now_ms
+        self._wanted = Market(settings.simulator_seed, settings.simulator_rate, settings.symbols)
+        self._market = self._wanted
+        self._state: State
+        self._released = 0
+        self._heartbeat_ms = 0
+
+    def run(self) -> None:
+        """Blocks. FeedStopped or PositionMoved may come out of the writer."""
+        self._resume(self._writer.resume())
+        while not self._writer.stop.is_set():
+            if self._state.time_ms + STEP_MS <= self._now_ms():
+                self._catch_up()
+            else:
+                self._live_second()
+
+    def _resume(self, found: Position) -> None:
+        earliest_ms = self._now_ms() - 60_000 * self._settings.simulator_history_minutes
+        earliest = (earliest_ms - earliest_ms % 60_000) // STEP_MS
+        if found.position is None or found.state is None:
+            if not self._settings.simulator_history_minutes:
+                earliest = self._now_ms() // STEP_MS
+            log.info("simulator: a new market, from %d minutes ago", (self._now_ms() // 1000 - earliest) // 60)
+            self._state = self._market.first_state(earliest)
+            self._writer.write((), _NO_TRADES, f"{earliest}:0", state=self._market.save(self._state))
+            return
+        self._market, self._state = load(found.state)
+        self._released = int(found.position.partition(":")[2])
+        log.info("simulator: going on, %d s after its last trade", self._now_ms() // 1000 - self._state.step)
+        if self._state.step < earliest:
+            self._leave_out_until(earliest)
+
+    def _leave_out_until(self, earliest: int) -> None:
+        """A stop of hours leaves a hole: nobody wants a week of invented past."""
+        if self._released:  # the rest of its second is given up, and with it the ids
+            self._state = self._market.advance(self._state).after
+            self._released = 0
+        self._state = replace(self._state, step=earliest)
+        self._take_settings()
+        self._writer.write((), _NO_TRADES, f"{earliest}:0", state=self._market.save(self._state))
+
+    def _take_settings(self) -> None:
+        """At the end of a second begun under other settings, go on under ours."""
+        if self._market != self._wanted:
+            self._state = self._wanted.adopt(self._market, self._state)
+            self._market = self._wanted
+
+    def _catch_up(self) -> None:
+        """Write whole seconds of the past in one transaction."""
+        now_ms = self._now_ms()
+        if now_ms - self._state.time_ms > _FAR_BEHIND_MS:
+            self._writer.wait_until_read()
+        symbols, parts, count = self._market.symbols, [], 0
+        while self._state.time_ms + STEP_MS <= now_ms and count < self._writer.bulk_trades:
+            trades, after = self._market.advance(self._state)
+            parts.append(trades[self._released :])
+            count += len(parts[-1])
+            self._state, self._released = after, 0
+            if self._market != self._wanted:  # other symbols: not in the same table
+                self._take_settings()
+                break
+        self._write_second_end(symbols, np.concatenate(parts))
+
+    def _write_second_end(self, symbols: tuple[str, ...], trades: Records) -> None:
+        self._take_settings()
+        self._heartbeat_ms = self._state.time_ms
+        self._writer.write(
+            symbols,
+            trades,
+            f"{self._state.step}:0",
+            state=self._market.save(self._state),
+            heartbeat_ms=self._heartbeat_ms,
+        )
+
+    def _live_second(self) -> None:
+        """Release the trades of the second in progress at their event times."""
+        symbols, stop = self._market.symbols, self._writer.stop
+        trades, after = self._market.advance(self._state)
+        times = trades["event_time_ms"]
+        while not stop.is_set():
+            now_ms = self._now_ms()
+            if now_ms >= after.time_ms:
+                rest, self._released, self._state = trades[self._released :], 0, after
+                return self._write_second_end(symbols, rest)
+            due = int(np.searchsorted(times, now_ms, side="right"))
+            silent = now_ms - self._heartbeat_ms >= HEARTBEAT_MS
+            if silent:
+                self._heartbeat_ms = now_ms
+            if due > self._released:
+                rest, self._released = trades[self._released : due], due
+                position = f"{self._state.step}:{due}"
+                self._writer.write(symbols, rest, position, heartbeat_ms=now_ms if silent else 0)
+            elif silent:
+                self._writer.heartbeat(now_ms)
+            next_ms = min(self._heartbeat_ms + HEARTBEAT_MS, after.time_ms)
+            if due < len(times):
+                next_ms = min(next_ms, int(times[due]))
+            stop.wait(max(next_ms - self._now_ms(), self._settings.flush_ms, 1) / 1000)
+        return None
