@@ -11,8 +11,10 @@ from collections.abc import Callable
 import redis
 
 from pipeline.errors import SettingsError
+from pipeline.feed.patience import FeedStopped
 from pipeline.feed.simulator import Simulator
-from pipeline.feed.stream import FeedStopped, PositionMoved, TradeWriter
+from pipeline.feed.stream import TradeWriter
+from pipeline.feed.transaction import PositionMoved
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)

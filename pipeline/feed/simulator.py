@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.entry import RECORD, Records
+from pipeline.entry import Records
 from pipeline.feed.market_model import STEP_MS, Market, State, load
-from pipeline.feed.stream import Position, TradeWriter
+from pipeline.feed.stream import NO_TRADES, Position, TradeWriter
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,6 @@ HEARTBEAT_MS = 250
 """Longest silence of a live feed: an idle coin's candle closes this much later at most."""
 _FAR_BEHIND_MS = 10_000
 """From here on catching up is bulk writing, and waits for the job."""
-_NO_TRADES = np.empty(0, RECORD)
 
 
 def _wall_clock_ms() -> int:
@@ -64,7 +63,7 @@ class Simulator:
                 earliest = self._now_ms() // STEP_MS
             log.info("simulator: a new market, from %d minutes ago", (self._now_ms() // 1000 - earliest) // 60)
             self._state = self._market.first_state(earliest)
-            self._writer.write((), _NO_TRADES, f"{earliest}:0", state=self._market.save(self._state))
+            self._writer.write((), NO_TRADES, f"{earliest}:0", state=self._market.save(self._state))
             return
         self._market, self._state = load(found.state)
         self._released = int(found.position.partition(":")[2])
@@ -79,7 +78,7 @@ class Simulator:
             self._released = 0
         self._state = replace(self._state, step=earliest)
         self._take_settings()
-        self._writer.write((), _NO_TRADES, f"{earliest}:0", state=self._market.save(self._state))
+        self._writer.write((), NO_TRADES, f"{earliest}:0", state=self._market.save(self._state))
 
     def _take_settings(self) -> None:
         """At the end of a second begun under other settings, go on under ours."""
