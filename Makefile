@@ -1,0 +1,55 @@
+# Needs make (GNU make 3.81 will do) and Python 3.11 or 3.12. `make` alone lists what there is.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell bin/find-python)
+
+.PHONY: help run test check format bench screenshots lock clean
+
+help:
+	@echo "make run          start everything: http://localhost:8501"
+	@echo "make test         check, then all tests (real Redis, real Flink, real browser)"
+	@echo "make check        format, lint and types, without changing a file"
+	@echo "make format       put the format right"
+	@echo "make bench        measure what the README states, and print it as a table"
+	@echo "make screenshots  take the README's pictures again"
+	@echo "make lock         freeze what the requirements resolve to into constraints.txt"
+	@echo "make clean        remove the virtual environment, caches and the state folder"
+
+run: $(VENV)/run.stamp
+	@exec $(BIN)/streamlit run app.py
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m bench
+
+screenshots: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.browser.screenshots
+
+# The stamps are written last: an install that was cut off is done again.
+$(VENV)/run.stamp: requirements.txt constraints.txt
+	@bin/make-venv "$(PYTHON)" $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+lock:
+	bin/lock "$(PYTHON)"
+
+clean:
+	rm -rf $(VENV) .candlecast .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
