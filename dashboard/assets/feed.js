@@ -1,0 +1,142 @@
+// One WebSocket to /ws/prices for each (symbol, interval) on the page, shared by every component
+// that shows it. It reconnects for ever, with a capped backoff, and never polls.
+
+const BACKOFF_MS = [250, 500, 1000, 2000, 4000, 8000];
+const PING_EVERY_MS = 15_000; // keeps the clock offset fresh, and finds a connection that is dead
+const QUIET_MS = 10_000; // no update for so long: say so
+
+/** Where the app is mounted: "/" or a base path, always with a slash at the end. */
+export const base = new URL(import.meta.url).pathname.replace(/assets\/.*$/, "");
+
+export class Feed extends EventTarget {
+  /** Events: "candle" (detail: candle), "state" (detail: this). */
+  constructor(symbol, interval) {
+    super();
+    this.symbol = symbol;
+    this.interval = interval;
+    this.connected = false;
+    this.lastUpdateMs = 0;
+    this.attempt = 0;
+    this.clockOffsetMs = 0; // server's clock minus ours
+    this.closed = false;
+    this.#open();
+  }
+
+  get state() {
+    if (!this.connected) return "disconnected";
+    if (!this.lastUpdateMs) return "waiting";
+    return Date.now() - this.lastUpdateMs > QUIET_MS ? "stale" : "live";
+  }
+
+  /** Milliseconds from the moment the job published it until now, by the server's clock. */
+  age(candle) {
+    return Math.max(0, Date.now() + this.clockOffsetMs - candle.published_at_ms);
+  }
+
+  close() {
+    this.closed = true;
+    clearTimeout(this.retry);
+    clearTimeout(this.quiet);
+    clearInterval(this.pinger);
+    this.socket?.close();
+  }
+
+  #open() {
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    const query = this.interval ? `?interval=${encodeURIComponent(this.interval)}` : "";
+    const path = `${base}ws/prices/${encodeURIComponent(this.symbol)}${query}`;
+    this.socket = new WebSocket(`${scheme}//${location.host}${path}`);
+    this.socket.onopen = () => {
+      this.connected = true;
+      this.#ping();
+      this.pinger = setInterval(() => this.#ping(), PING_EVERY_MS);
+      this.#changed();
+    };
+    this.socket.onmessage = (event) => this.#read(event.data);
+    this.socket.onclose = () => this.#lost();
+  }
+
+  #lost() {
+    clearInterval(this.pinger);
+    clearTimeout(this.pongDue);
+    this.connected = false;
+    if (this.closed) return;
+    const wait = BACKOFF_MS[Math.min(this.attempt++, BACKOFF_MS.length - 1)];
+    this.retry = setTimeout(() => this.#open(), wait * (0.75 + Math.random() / 2));
+    this.#changed();
+  }
+
+  #ping() {
+    if (this.socket.readyState !== WebSocket.OPEN) return;
+    this.pingedAtMs = Date.now();
+    this.socket.send('{"type":"ping"}');
+    clearTimeout(this.pongDue);
+    this.pongDue = setTimeout(() => this.socket.close(), PING_EVERY_MS - 1000);
+  }
+
+  #read(text) {
+    const frame = JSON.parse(text);
+    if (frame.type === "price_update" || frame.type === "initial_data") {
+      this.attempt = 0; // only data proves that the server is well
+      for (const candle of [frame.data].flat()) if (candle?.open_time_ms) this.#candle(candle, frame.type);
+    } else if (frame.type === "pong") {
+      clearTimeout(this.pongDue);
+      this.#setClock(frame.timestamp);
+    }
+  }
+
+  #candle(candle, type) {
+    const was = this.state;
+    if (type === "price_update" || this.age(candle) < QUIET_MS) this.lastUpdateMs = Date.now();
+    clearTimeout(this.quiet);
+    this.quiet = setTimeout(() => this.#changed(), QUIET_MS + 50);
+    this.dispatchEvent(new CustomEvent("candle", { detail: candle }));
+    if (was !== this.state) this.#changed();
+  }
+
+  #setClock(timestamp) {
+    const serverMs = typeof timestamp === "number" ? timestamp : Date.parse(timestamp);
+    const roundTripMs = Date.now() - this.pingedAtMs;
+    if (!Number.isFinite(serverMs) || roundTripMs > 1000) return;
+    const offset = serverMs + roundTripMs / 2 - Date.now();
+    // Clocks of one machine agree: below what a round trip can tell, an offset is noise.
+    this.clockOffsetMs = Math.abs(offset) < 20 + roundTripMs ? 0 : offset;
+  }
+
+  #changed() {
+    this.dispatchEvent(new CustomEvent("state", { detail: this }));
+  }
+}
+
+const pool = new Map();
+
+/** The page's feed of symbol ("ALL" for every one) and interval. Give it back with release(). */
+export function acquire(symbol, interval) {
+  const name = `${symbol} ${interval}`;
+  const held = pool.get(name) ?? { feed: new Feed(symbol, interval), users: 0 };
+  held.users += 1;
+  pool.set(name, held);
+  return held.feed;
+}
+
+export function release(feed) {
+  const name = `${feed.symbol} ${feed.interval}`;
+  const held = pool.get(name);
+  if (!held || --held.users) return;
+  pool.delete(name);
+  feed.close();
+}
+
+/** Run `change` once a mount: components are called again for each change of their data. */
+export function mounted(element, create) {
+  element.candlecast ??= { instance: create(), turn: 0 };
+  const mount = element.candlecast;
+  const turn = ++mount.turn;
+  // Streamlit calls the cleanup of an overtaken call too; only the newest may close the instance.
+  const cleanup = () => {
+    if (mount.turn !== turn) return;
+    delete element.candlecast;
+    mount.instance.close();
+  };
+  return [mount.instance, cleanup];
+}

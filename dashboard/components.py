@@ -1,0 +1,115 @@
+"""The components.v2 components, as functions.
+
+Their code is in ``assets/``; a shim of one line loads it, so that the browser caches the modules
+and no rerun sends them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import streamlit as st
+from streamlit.components.v2.types import ComponentRenderer
+
+from dashboard.assets import MODULES_PATH, PLOTLY_PATH
+from dashboard.cards import Card
+from dashboard.chart import RANGES, View, figure
+from dashboard.session import Series
+from dashboard.text import decimals
+from dashboard.theme import Palette
+from pipeline.market import Candle
+
+_SHIM: Final = """
+export default async function (component) {{
+  const module = await import(new URL("{path}", document.baseURI.replace(/[^/]*([?#].*)?$/, "")));
+  return module.default(component);
+}}
+"""
+
+
+def _component(name: str) -> ComponentRenderer:
+    script = _SHIM.format(path=f"{MODULES_PATH}/{name}.js")
+    return st.components.v2.component(f"candlecast.{name}", js=script, isolate_styles=False)
+
+
+_masthead = _component("masthead")
+_cards = _component("cards")
+_live_chart = _component("live_chart")
+_plot = _component("plot")
+
+_COLUMNS: Final = (
+    "open_time_ms", "open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume",
+    "trade_count", "is_closed", "epoch", "seq", "published_at_ms",
+)  # fmt: skip
+
+
+def masthead(
+    title: str,
+    *,
+    symbol: str,
+    interval: str,
+    tags: Sequence[str] = (),
+    redis_connected: bool,
+    places: int | None = None,
+    on_ring: Callable[[], None] = lambda: None,
+) -> None:
+    """Title with the live badge; also the page's doorbell.
+
+    It listens to ``symbol`` (``ALL`` for every one) and reruns the fragment that it stands in
+    (``on_ring`` first) at most once a second, and at each closed candle. With ``places`` (decimals)
+    it shows the last price.
+    """
+    _masthead(
+        key="masthead",
+        data={
+            "title": title,
+            "symbol": symbol,
+            "interval": interval,
+            "tags": list(tags),
+            "redis_connected": redis_connected,
+            "places": places,
+        },
+        on_ring_change=on_ring,
+    )
+
+
+def cards(shown: Sequence[Card]) -> None:
+    """A row of cards of equal heights; a value that changes flashes."""
+    _cards(key="cards", data=[asdict(card) for card in shown])
+
+
+def live_chart(series: Series, view: View, palette: Palette, *, local_time: bool) -> None:
+    """The live chart. It keeps itself up to date; call it again only to change what it shows."""
+    _live_chart(
+        key="live_chart",
+        data={
+            "symbol": series.symbol,
+            "interval": series.interval.value,
+            "width_ms": series.interval.ms,
+            "figure": figure(series.closed, view, palette),
+            "columns": _COLUMNS,
+            "rows": [_row(candle) for candle in series.candles],
+            "colors": palette.for_browser(),
+            "decimals": decimals(series.candles[-60:]),
+            "chart_type": view.chart_type,
+            "fill_gaps": view.fill_gaps,
+            "local_time": local_time,
+            "ranges": RANGES[series.interval],
+            "plotly": PLOTLY_PATH,
+        },
+    )
+
+
+def plot(figure: Mapping[str, Any], *, key: str, label: str, height: int) -> None:
+    """Any Plotly figure, updated in place. ``label`` is its text alternative, ``height`` in pixels."""
+    _plot(key=key, data={"figure": figure, "label": label, "height": height, "plotly": PLOTLY_PATH})
+
+
+def _row(candle: Candle) -> list[float | int | bool]:
+    return [
+        candle.open_time_ms, float(candle.open), float(candle.high), float(candle.low), float(candle.close),
+        float(candle.volume), float(candle.quote_volume), float(candle.taker_buy_volume),
+        candle.trade_count, candle.is_closed, candle.epoch, candle.seq, candle.published_at_ms,
+    ]  # fmt: skip

@@ -1,0 +1,195 @@
+"""A browser session's share of the market.
+
+The subscriber fills its mailbox; when the page's doorbell rings, the mailbox is drained into the
+series of candles in ``st.session_state``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, cast
+
+import redis
+import streamlit as st
+
+from dashboard.services import services
+from pipeline.market import Candle, Interval
+from pipeline.store import Store
+from pipeline.subscriber import Hub, Update
+
+Key = tuple[str, str]
+"""Symbol and interval name."""
+
+SERIES_CANDLES: Final = 500
+"""Closed candles a session holds; the browser fetches older ones when someone pans to them."""
+_MAILBOX_CANDLES: Final = 2_000
+"""Closed candles that wait at most. More came while nobody looked: history has them."""
+
+
+class Mail(NamedTuple):
+    """What came since the last look."""
+
+    newest: dict[Key, Update]
+    closed: list[Update]
+    holes: set[Key]
+    """Keys of which revisions were lost: their closed candles are to be read from history."""
+
+
+class Mailbox:
+    """One slot a symbol and interval for the newest revision, and every closed candle.
+
+    :meth:`post` runs in the subscriber's thread, the rest in the session's.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._lock = threading.Lock()
+        self._symbol: str | None = None
+        self._interval = ""
+        self._seen: dict[Key, tuple[int, int]] = {}
+        self._empty()
+        self.close = hub.listen(self.post)
+
+    def watch(self, symbol: str | None, interval: str) -> None:
+        """Keep only this symbol's (None: every symbol's) candles of ``interval`` from now on."""
+        with self._lock:
+            if (symbol, interval) == (self._symbol, self._interval):
+                return
+            self._symbol, self._interval = symbol, interval
+            self._seen.clear()
+            self._empty()
+
+    def post(self, updates: Sequence[Update]) -> None:
+        """Take a batch; keep what is watched."""
+        with self._lock:
+            for update in updates:
+                if update.interval == self._interval and self._symbol in {None, update.symbol}:
+                    self._keep(update)
+
+    def drain(self) -> Mail:
+        """Everything that came since the last call."""
+        with self._lock:
+            mail = Mail(self._newest, list(self._closed), self._holes)
+            self._empty()
+        return mail
+
+    def _empty(self) -> None:
+        self._newest: dict[Key, Update] = {}
+        self._closed: deque[Update] = deque(maxlen=_MAILBOX_CANDLES)
+        self._holes: set[Key] = set()
+
+    def _keep(self, update: Update) -> None:
+        key = (update.symbol, update.interval)
+        epoch, seq = self._seen.get(key, (update.epoch, update.seq - 1))
+        if (update.epoch, update.seq) != (epoch, seq + 1):
+            self._holes.add(key)
+        self._seen[key] = (update.epoch, update.seq)
+        if update.is_closed:
+            if len(self._closed) == _MAILBOX_CANDLES:
+                self._holes.add((self._closed[0].symbol, self._closed[0].interval))
+            self._closed.append(update)
+        newest = self._newest.get(key)
+        if newest is None or update.open_time_ms >= newest.open_time_ms:
+            self._newest[key] = update
+
+
+@dataclass
+class Series:
+    """Candles of one symbol and interval: closed ones, oldest first, and the newest that is open."""
+
+    symbol: str
+    interval: Interval
+    closed: list[Candle] = field(default_factory=list)
+    forming: Candle | None = None
+
+    @property
+    def last(self) -> Candle | None:
+        """The newest candle, open or closed."""
+        return self.forming or (self.closed[-1] if self.closed else None)
+
+    @property
+    def candles(self) -> list[Candle]:
+        return [*self.closed, self.forming] if self.forming else self.closed
+
+    def load(self, store: Store) -> None:
+        """Read the closed candles from history: the session's one snapshot, and its healing."""
+        texts = store.history(self.symbol, self.interval, SERIES_CANDLES)
+        for candle in map(Candle.from_json, texts):
+            self._add(candle)
+
+    def take(self, mail: Mail) -> None:
+        """Merge what the mailbox held."""
+        for update in mail.closed:
+            if (update.symbol, update.interval) == (self.symbol, self.interval.value):
+                self._add(Candle.from_json(update.payload))
+        newest = mail.newest.get((self.symbol, self.interval.value))
+        if newest:
+            self.see(newest)
+
+    def see(self, update: Update) -> None:
+        """Take the newest revision, unless it is older than what is here."""
+        if update.is_closed:
+            self._add(Candle.from_json(update.payload))
+        elif not self.closed or update.open_time_ms > self.closed[-1].open_time_ms:
+            self.forming = Candle.from_json(update.payload)
+
+    def _add(self, candle: Candle) -> None:
+        index = len(self.closed)
+        while index and self.closed[index - 1].open_time_ms > candle.open_time_ms:
+            index -= 1
+        if index and self.closed[index - 1].open_time_ms == candle.open_time_ms:
+            self.closed[index - 1] = candle
+        else:
+            self.closed.insert(index, candle)
+        del self.closed[:-SERIES_CANDLES]
+        if self.forming and self.forming.open_time_ms <= self.closed[-1].open_time_ms:
+            self.forming = None
+
+
+@st.cache_resource(scope="session", show_spinner=False, on_release=lambda mailbox: mailbox.close())
+def mailbox() -> Mailbox:
+    """The session's mailbox; it stops listening when the session ends."""
+    return Mailbox(services().hub)
+
+
+def series(symbol: str, interval: Interval) -> Series:
+    """The session's series of ``symbol``, up to date: drained from the mailbox, healed after a hole."""
+    box = mailbox()
+    box.watch(symbol, interval.value)  # before the snapshot is read, so that nothing falls between
+    held = cast("Series | None", st.session_state.get("series"))
+    fresh = held is None or (held.symbol, held.interval) != (symbol, interval)
+    if held is None or fresh:
+        held = Series(symbol, interval)
+    mail = box.drain()
+    if fresh or mail.holes:
+        try:
+            held.load(services().store)
+        except redis.ConnectionError:
+            fresh = True  # Redis is away: the hub's newest candle is all there is; try again at the next ring
+        newest = services().hub.latest(symbol, interval.value)
+        if newest:
+            held.see(newest)
+    held.take(mail)
+    st.session_state["series"] = held
+    return held
+
+
+def symbols() -> list[str]:
+    """Every symbol that has had a candle: first those of SYMBOLS, in its order, then the others."""
+    own = services()
+    order = {name: place for place, name in enumerate(own.settings.symbols)}
+    return sorted(own.hub.symbols(), key=lambda name: (order.get(name, len(order)), name))
+
+
+def feed_tags() -> list[str]:
+    """Words about where the trades come from, e.g. ``simulated``. Read once a session."""
+    if "feed_tags" not in st.session_state:
+        try:
+            feed = services().store.feed()
+        except redis.ConnectionError:
+            return []
+        tag = "simulated" if feed.get("simulated") == "1" else str(feed.get("source", ""))
+        st.session_state["feed_tags"] = [tag] if tag else []
+    return cast("list[str]", st.session_state["feed_tags"])
