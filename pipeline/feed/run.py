@@ -7,11 +7,13 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import redis
 
 from pipeline.errors import SettingsError
 from pipeline.feed.patience import FeedStopped
+from pipeline.feed.replay import ReplayResult, feed_name, replay
 from pipeline.feed.simulator import Simulator
 from pipeline.feed.stream import TradeWriter
 from pipeline.feed.transaction import PositionMoved
@@ -64,4 +66,26 @@ def _feed(settings: Settings, client: redis.Redis, stop: threading.Event) -> Cal
             stop=stop,
         )
         return lambda: Simulator(settings, writer).run()
-    raise SettingsError(f"FEED={settings.feed!r}: no such feed")
+    kind, _, file = settings.feed.partition(":")
+    if kind != "replay":
+        raise SettingsError(f"FEED={settings.feed!r}: no such feed")
+    paths = [Path(file)]
+    writer = TradeWriter(
+        client,
+        settings,
+        feed_name(paths, ()),
+        source="replay",
+        detail=f"Recorded trades of {paths[0].name}",
+        stop=stop,
+    )
+    return lambda: _log_sums(replay(paths, (), None, writer, is_last=False))
+
+
+def _log_sums(result: ReplayResult) -> None:
+    log.info(
+        "replay: %d trades, %d duplicates left out, %d rejected %s",
+        result.trades,
+        result.duplicates,
+        sum(result.rejected.values()),
+        dict(result.rejected),
+    )
