@@ -71,3 +71,4 @@ def _log(command: str) -> None:
         level=logging.INFO if command in {"feed", "job"} else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    logging.getLogger("apache_beam").setLevel(logging.WARNING)  # Flink's; it reports on itself

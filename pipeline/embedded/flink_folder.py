@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,7 +54,7 @@ def java_options() -> list[str]:
 def prepare(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """Make ``folder`` anew; the variables for the process that runs the job. Logs are kept.
 
-    Sets FLINK_CONF_DIR, FLINK_LOG_DIR, FLINK_PID_DIR, FLINK_IDENT_STRING, JAVA_HOME and TMPDIR.
+    Sets FLINK_CONF_DIR, FLINK_LOG_DIR, FLINK_PID_DIR, FLINK_IDENT_STRING, JAVA_HOME, TMPDIR and PATH.
     """
     conf, log, pid, tmp, java = (folder / name for name in ("conf", "log", "pid", "tmp", "java"))
     for stale in (conf, pid, tmp, java):
@@ -73,6 +74,8 @@ def prepare(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
         "FLINK_IDENT_STRING": "candlecast",
         "JAVA_HOME": str(java),
         "TMPDIR": str(tmp),
+        # The Python inside the JVM finds its packages by the first python3 on the path: must be ours.
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), environ.get("PATH", os.defpath))),
     }
 
 

@@ -16,6 +16,7 @@ import hashlib
 import os
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -69,6 +70,9 @@ class StateFolder:
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
+            if self.socket.parent != self.redis:
+                with suppress(OSError):  # not empty: Redis still lives
+                    self.socket.parent.rmdir()
 
     def _make(self) -> None:
         for folder in (self.path, self.redis, self.checkpoints, self.flink, self.logs):
