@@ -11,7 +11,7 @@ import enum
 import json
 import re
 from dataclasses import dataclass
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Final
 
 from pipeline.errors import InvalidCandle, InvalidTrade
@@ -30,7 +30,7 @@ LATEST_MS: Final = 4_102_444_800_000
 _SYMBOL: Final = re.compile(r"[A-Z0-9._@-]{1,20}")
 _MAX_SCALED: Final = 2**63 - 1
 # Wide enough for any sum that can occur; a result that does not fit must fail, never round.
-_EXACT: Final = Context(prec=80, traps=[InvalidOperation])
+_EXACT: Final = Context(prec=80, traps=[InvalidOperation, Inexact])
 
 
 class Interval(enum.Enum):
@@ -83,14 +83,18 @@ def scale(number: Decimal | str, decimals: int) -> int:
         value = Decimal(number)
         if not value.is_finite():
             raise InvalidTrade("not a finite number", number)
+        if value > 0 and value.adjusted() > 18:  # before int() makes a million digits of "1e999999"
+            raise InvalidTrade("too large", number)
         scaled = value.scaleb(decimals, _EXACT)
-        units = int(scaled)
+        units = int(scaled) if scaled > 0 else 0
+    except Inexact:
+        raise InvalidTrade(f"more than {decimals} decimals", number) from None
     except (InvalidOperation, ValueError, TypeError):
         raise InvalidTrade("not a number", number) from None
+    if scaled <= 0:
+        raise InvalidTrade("not above zero", number)
     if units != scaled:
         raise InvalidTrade(f"more than {decimals} decimals", number)
-    if units <= 0:
-        raise InvalidTrade("not above zero", number)
     if units > _MAX_SCALED:
         raise InvalidTrade("too large", number)
     return units
