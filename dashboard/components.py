@@ -16,8 +16,9 @@ from streamlit.components.v2.types import ComponentRenderer
 from dashboard.assets import MODULES_PATH, PLOTLY_PATH
 from dashboard.cards import Card
 from dashboard.chart import RANGES, View, figure
+from dashboard.markets import MarketRow
 from dashboard.session import Series
-from dashboard.text import decimals
+from dashboard.text import compact, decimals, price, significant_places
 from dashboard.theme import Palette
 from pipeline.market import Candle
 
@@ -37,6 +38,9 @@ def _component(name: str) -> ComponentRenderer:
 _masthead = _component("masthead")
 _cards = _component("cards")
 _live_chart = _component("live_chart")
+_market_table = _component("markets")
+_console = _component("console")
+_moving_picture = _component("pipeline")
 _plot = _component("plot")
 
 _COLUMNS: Final = (
@@ -53,13 +57,14 @@ def masthead(
     tags: Sequence[str] = (),
     redis_connected: bool,
     places: int | None = None,
+    quiet: bool = False,
     on_ring: Callable[[], None] = lambda: None,
 ) -> None:
     """Title with the live badge; also the page's doorbell.
 
     It listens to ``symbol`` (``ALL`` for every one) and reruns the fragment that it stands in
     (``on_ring`` first) at most once a second, and at each closed candle. With ``places`` (decimals)
-    it shows the last price.
+    it shows the last price; a ``quiet`` one rings only when its state changes.
     """
     _masthead(
         key="masthead",
@@ -70,6 +75,7 @@ def masthead(
             "tags": list(tags),
             "redis_connected": redis_connected,
             "places": places,
+            "quiet": quiet,
         },
         on_ring_change=on_ring,
     )
@@ -100,6 +106,34 @@ def live_chart(series: Series, view: View, palette: Palette, *, local_time: bool
             "plotly": PLOTLY_PATH,
         },
     )
+
+
+def market_table(rows: Sequence[MarketRow]) -> str | None:
+    """The table of all markets; the symbol of the row that was opened, else None."""
+    data = {
+        "rows": [
+            {
+                **asdict(row),
+                "places": significant_places(row.price),
+                "volume_text": compact(row.volume),
+                "low_text": price(row.low, significant_places(row.low)),
+                "high_text": price(row.high, significant_places(row.high)),
+            }
+            for row in rows
+        ]
+    }
+    opened = _market_table(key="market_table", data=data, on_open_change=lambda: None).open
+    return None if opened is None else str(opened)
+
+
+def moving_picture(data: Mapping[str, Any]) -> None:
+    """The pipeline's stations and the lanes between them (see ``health.moving_picture``)."""
+    _moving_picture(key="moving_picture", data=data)
+
+
+def console(path: str, kind: str) -> None:
+    """A console for one endpoint; ``kind`` is WS or GET."""
+    _console(key="console", data={"path": path, "kind": kind})
 
 
 def plot(figure: Mapping[str, Any], *, key: str, label: str, height: int) -> None:

@@ -10,12 +10,16 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 import redis
 import streamlit as st
 
+from dashboard.book import Book
+from dashboard.meter import Meter
 from dashboard.services import services
+from dashboard.statistics import Statistics
 from pipeline.market import Candle, Interval
 from pipeline.store import Store
 from pipeline.subscriber import Hub, Update
@@ -25,6 +29,7 @@ Key = tuple[str, str]
 
 SERIES_CANDLES: Final = 500
 """Closed candles a session holds; the browser fetches older ones when someone pans to them."""
+LIVE_PAGE: Final = Path(__file__).parents[1] / "pages" / "live.py"
 _MAILBOX_CANDLES: Final = 2_000
 """Closed candles that wait at most. More came while nobody looked: history has them."""
 
@@ -193,3 +198,29 @@ def feed_tags() -> list[str]:
         tag = "simulated" if feed.get("simulated") == "1" else str(feed.get("source", ""))
         st.session_state["feed_tags"] = [tag] if tag else []
     return cast("list[str]", st.session_state["feed_tags"])
+
+
+@st.cache_resource(show_spinner=False)
+def book() -> Book:
+    """The process's book of all markets."""
+    own = services()
+    return Book(own.hub, own.store)
+
+
+def lost_revisions(interval: str) -> bool:
+    """Drain the mailbox of all symbols' ``interval`` and say whether revisions are missing."""
+    box = mailbox()
+    box.watch(None, interval)
+    return bool(box.drain().holes)
+
+
+@st.cache_resource(show_spinner=False)
+def meter() -> Meter:
+    """The process's meter of what the hub hears."""
+    return Meter(services().hub)
+
+
+@st.cache_resource(show_spinner=False)
+def statistics() -> Statistics:
+    """The process's statistics of the pipeline."""
+    return Statistics(services(), meter())

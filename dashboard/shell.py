@@ -21,6 +21,9 @@ st.html(ASSETS / "theme.css")
 page = st.navigation(
     [
         st.Page(PAGES / "live.py", title="Live", icon=":material/candlestick_chart:", default=True),
+        st.Page(PAGES / "markets.py", title="Markets", icon=":material/view_list:"),
+        st.Page(PAGES / "pipeline.py", title="Pipeline", icon=":material/conversion_path:"),
+        st.Page(PAGES / "console.py", title="Console", icon=":material/terminal:"),
     ]
 )
 startup.wait_for_first_candle()

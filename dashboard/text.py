@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
@@ -35,6 +36,11 @@ def decimals(candles: Iterable[Candle]) -> int:
 def price(value: Decimal | float, places: int) -> str:
     """``65,241.40``."""
     return f"{value:,.{places}f}"
+
+
+def significant_places(value: float) -> int:
+    """Decimals that show six significant figures of ``value``; 2 at least."""
+    return max(2, 5 - math.floor(math.log10(value))) if value > 0 else 2
 
 
 def percent(change: float) -> str:

@@ -62,14 +62,14 @@ class Masthead {
   }
 
   #candle(candle) {
-    if (this.newest && candle.open_time_ms < this.newest.open_time_ms) return this.#soon(candle.is_closed);
+    if (this.newest && candle.open_time_ms < this.newest.open_time_ms) return this.data.quiet || this.#soon(candle.is_closed);
     this.newest = candle;
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
       this.#showPrice();
       if (!document.querySelector(".cc-chart")) this.#painted(this.feed?.age(this.newest) ?? 0);
     });
-    this.#soon(candle.is_closed);
+    if (!this.data.quiet) this.#soon(candle.is_closed);
   }
 
   #soon(now) {

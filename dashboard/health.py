@@ -1,0 +1,228 @@
+"""The pipeline's figures, and which of them are healthy. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+from dashboard.chart import layout
+from dashboard.meter import BOUNDS_MS, Second, quantile_ms
+from dashboard.text import compact
+from dashboard.theme import Palette
+
+Health = Literal["good", "warn", "bad", "idle"]
+_WORST: Final[tuple[Health, ...]] = ("bad", "warn", "good", "idle")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One look at the whole pipeline. None where a figure could not be had."""
+
+    feed: str
+    feed_age_s: float | None
+    feed_trades: int
+    trades_per_s: float
+    folded_trades: int
+    folded_per_s: float
+    watermark_lag_s: float | None
+    job_age_s: float | None
+    late: int
+    lost: int
+    rejected: int
+    closed_candles: int
+    checkpoint_age_s: float | None
+    checkpoint_every_s: float
+    redis_connected: bool
+    redis_memory_bytes: int | None
+    redis_commands_per_s: int | None
+    revisions_per_s: float
+    latency: tuple[int, ...]
+    websocket_clients: int
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number: ``hint`` says what is healthy."""
+
+    label: str
+    value: str
+    health: Health
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """One part of the pipeline with its figures; as healthy as its worst one."""
+
+    name: str
+    figures: tuple[Figure, ...]
+
+    @property
+    def health(self) -> Health:
+        states = {figure.health for figure in self.figures}
+        return next(state for state in _WORST if state in states)
+
+
+def judge(value: float | None, good: float, warn: float) -> Health:
+    """``good`` and ``warn`` are the upper bounds of their states; an absent value is idle."""
+    if value is None:
+        return "idle"
+    if value <= good:
+        return "good"
+    return "warn" if value <= warn else "bad"
+
+
+def stations(reading: Reading) -> list[Station]:
+    """Feed, job, Redis, server: in the order in which a trade meets them."""
+    return [_feed(reading), _job(reading), _redis(reading), _server(reading)]
+
+
+def _feed(reading: Reading) -> Station:
+    return Station(
+        "Feed",
+        (
+            Figure(
+                "Source",
+                reading.feed or "unknown",
+                "good" if reading.feed else "idle",
+                "where trades come from",
+            ),
+            Figure(
+                "Trades in", f"{compact(reading.trades_per_s)}/s", "good", f"{reading.feed_trades:,} in all"
+            ),
+            Figure(
+                "Last word", _seconds(reading.feed_age_s), judge(reading.feed_age_s, 5, 30), "healthy below 5 s"
+            ),
+        ),
+    )
+
+
+def _job(reading: Reading) -> Station:
+    behind = max(0, reading.feed_trades - reading.folded_trades) if reading.folded_trades else 0
+    return Station(
+        "Flink job",
+        (
+            Figure("Folded", f"{compact(reading.folded_per_s)}/s", "good", f"{reading.folded_trades:,} in all"),
+            Figure(
+                "Watermark lag", _seconds(reading.watermark_lag_s), judge(reading.watermark_lag_s, 5, 60),
+                "healthy below 5 s",
+            ),
+            Figure("Backlog", compact(behind), judge(behind, 50_000, 1_000_000), "healthy below 50K trades"),
+            Figure(
+                "Late trades", f"{reading.late:,}",
+                judge(reading.late, reading.folded_trades * 1e-4, reading.folded_trades * 1e-2),
+                "healthy below 0.01%",
+            ),
+            Figure("Lost entries", f"{reading.lost:,}", judge(reading.lost, 0, 0), "healthy at 0"),
+            Figure(
+                "Checkpoint", _seconds(reading.checkpoint_age_s),
+                judge(reading.checkpoint_age_s, 3 * reading.checkpoint_every_s, 12 * reading.checkpoint_every_s),
+                f"age; healthy below {3 * reading.checkpoint_every_s:.0f} s",
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _redis(reading: Reading) -> Station:
+    memory = reading.redis_memory_bytes
+    commands = reading.redis_commands_per_s
+    return Station(
+        "Redis",
+        (
+            Figure("Memory", "\u2013" if memory is None else f"{memory / 2**20:,.1f} MiB",
+                   judge(memory, 2**29, 2**31), "healthy below 512 MiB"),
+            Figure("Commands", "\u2013" if commands is None else f"{compact(commands)}/s",
+                   judge(commands, 20_000, 60_000), "healthy below 20K/s"),
+            Figure("Closed candles", f"{reading.closed_candles:,}", "good", "written since the first start"),
+            Figure("Rejected", f"{reading.rejected:,}", judge(reading.rejected, 0, 1_000), "healthy at 0"),
+        ),
+    )  # fmt: skip
+
+
+def _server(reading: Reading) -> Station:
+    p50, p99 = (quantile_ms(reading.latency, share) for share in (0.5, 0.99))
+    return Station(
+        "Subscriber and web",
+        (
+            Figure("Subscription", "up" if reading.redis_connected else "down",
+                   "good" if reading.redis_connected else "bad", "healthy when up"),
+            Figure("Revisions", f"{compact(reading.revisions_per_s)}/s", "good", "candles heard from Redis"),
+            Figure("Publish to hub", _upto(p50, p99), judge(p99, 100, 1_000), "p50, p99; healthy below 100 ms"),
+            Figure("WebSocket clients", f"{reading.websocket_clients:,}", "good", "charts and programs"),
+        ),
+    )  # fmt: skip
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "\u2013"
+    return f"{max(0.0, value):.1f} s" if value < 600 else f"{value / 3600:,.1f} h"
+
+
+def _upto(p50: float | None, p99: float | None) -> str:
+    if p50 is None or p99 is None:
+        return "\u2013"
+    words = [f"≤ {value:.0f}" if value != float("inf") else f"> {BOUNDS_MS[-1]}" for value in (p50, p99)]
+    return f"{words[0]}, {words[1]} ms"
+
+
+def moving_picture(reading: Reading) -> dict[str, Any]:
+    """Data of the pipeline component: stations and the lanes between them."""
+    lanes = [
+        (reading.trades_per_s, "trades"),
+        (reading.revisions_per_s, "candles"),
+        (reading.revisions_per_s, "candles"),
+    ]
+    return {
+        "stations": [{**asdict(station), "health": station.health} for station in stations(reading)],
+        "lanes": [{"rate": rate, "text": f"{compact(rate)} {unit}/s"} for rate, unit in lanes],
+    }
+
+
+def latency_histogram(latency: Sequence[int], palette: Palette) -> dict[str, Any]:
+    """Bars: how long revisions took from publishing to our hub."""
+    names = [f"≤ {bound}" for bound in BOUNDS_MS] + [f"> {BOUNDS_MS[-1]}"]
+    colors = [palette.accent if bound <= 100 else "#f5b83d" for bound in (*BOUNDS_MS, 10**9)]
+    return _panel([{"type": "bar", "x": names, "y": list(latency), "marker": {"color": colors}}], palette)
+
+
+def rates(seconds: Sequence[Second], palette: Palette) -> dict[str, Any]:
+    """Lines of the last two minutes: revisions and closed candles a second."""
+    x = [second.at_s * 1000 for second in seconds]
+    traces = [
+        {
+            "type": "scatter", "mode": "lines", "name": name, "x": x, "y": y,
+            "line": {"color": color, "width": 2}, "fill": "tozeroy", "fillcolor": fill,
+        }
+        for name, y, color, fill in (
+            ("revisions", [second.revisions for second in seconds], "#5aa9f7", "rgba(90,169,247,0.12)"),
+            ("closed candles", [second.closed for second in seconds], palette.accent, "rgba(45,212,191,0.20)"),
+        )
+    ]  # fmt: skip
+    return _panel(traces, palette, dates=True)
+
+
+def _panel(traces: list[dict[str, Any]], palette: Palette, *, dates: bool = False) -> dict[str, Any]:
+    frame = layout(palette, rsi_pane=False)
+    axis = {name: frame["yaxis"][name] for name in ("gridcolor", "zeroline", "showline", "tickfont")}
+    x_axis = (
+        {**axis, "type": "date", "tickformat": "%H:%M:%S", "nticks": 6}
+        if dates
+        else {**axis, "type": "category"}
+    )
+    return {
+        "data": traces,
+        "layout": {
+            "xaxis": {**x_axis, "fixedrange": True},
+            "yaxis": {**axis, "rangemode": "tozero", "fixedrange": True, "nticks": 5, "side": "right"},
+            "showlegend": len(traces) > 1,
+            "legend": {"orientation": "h", "y": 1.15, "x": 0},
+            "hovermode": "x unified" if dates else "closest",
+            "hoverlabel": {"bgcolor": "#151e31", "bordercolor": "#2a3650", "font": {"color": palette.text}},
+            "margin": {"l": 8, "r": 44, "t": 26, "b": 28},
+            "bargap": 0.25,
+            **{name: frame[name] for name in ("paper_bgcolor", "plot_bgcolor", "font")},
+        },
+    }

@@ -1,0 +1,66 @@
+"""Code to paste that talks to one of our endpoints. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ENDPOINTS: Final = {
+    "Prices of one symbol": ("WS", "/ws/prices/{symbol}?interval={interval}"),
+    "Prices of all symbols": ("WS", "/ws/prices/ALL?interval={interval}"),
+    "Alerts": ("WS", "/ws/alerts"),
+    "Candles": ("GET", "/api/candles/{symbol}?interval={interval}&limit=5"),
+    "Symbols": ("GET", "/api/symbols"),
+    "Connections": ("GET", "/ws/stats"),
+    "Health": ("GET", "/healthz"),
+    "Metrics": ("GET", "/metrics"),
+}
+"""Name -> method and path."""
+
+
+def javascript(kind: str, path: str, host: str, *, secure: bool = False) -> str:
+    """For a browser's console, or Node 22 and later."""
+    scheme = ("wss" if kind == "WS" else "https") if secure else ("ws" if kind == "WS" else "http")
+    url = f"{scheme}://{host}{path}"
+    if kind == "WS":
+        return (
+            f'const socket = new WebSocket("{url}");\n'
+            'socket.onopen = () => socket.send(JSON.stringify({ type: "ping" }));\n'
+            "socket.onmessage = (event) => {\n"
+            "  const frame = JSON.parse(event.data);\n"
+            '  if (frame.type === "price_update") console.log(frame.symbol, frame.data.close);\n'
+            "  else console.log(frame);\n"
+            "};"
+        )
+    read = "text" if path == "/metrics" else "json"
+    return f'const answer = await fetch("{url}");\nconsole.log(await answer.{read}());'
+
+
+def python(kind: str, path: str, host: str, *, secure: bool = False) -> str:
+    """For Python; the WebSocket one needs the ``websockets`` package."""
+    scheme = ("wss" if kind == "WS" else "https") if secure else ("ws" if kind == "WS" else "http")
+    url = f"{scheme}://{host}{path}"
+    if kind == "WS":
+        return (
+            "import json\n\nfrom websockets.sync.client import connect\n\n"
+            f'with connect("{url}") as socket:\n'
+            "    for text in socket:\n"
+            "        frame = json.loads(text)\n"
+            '        if frame["type"] == "price_update":\n'
+            '            print(frame["symbol"], frame["data"]["close"])\n'
+            "        else:\n"
+            "            print(frame)"
+        )
+    return f'from urllib.request import urlopen\n\nwith urlopen("{url}") as answer:\n    print(answer.read().decode())'
+
+
+def curl(kind: str, path: str, host: str, *, secure: bool = False) -> str:
+    """For a shell. A WebSocket is shown as the frames arrive (curl 7.86 and later; Ctrl-C ends it)."""
+    scheme = "https" if secure else "http"
+    if kind == "WS":
+        return (
+            f"curl --no-buffer --http1.1 --output - \\\n"
+            "  --header 'Connection: Upgrade' --header 'Upgrade: websocket' \\\n"
+            "  --header 'Sec-WebSocket-Version: 13' --header 'Sec-WebSocket-Key: Y2FuZGxlY2FzdC1jdXJsIQ==' \\\n"
+            f"  '{scheme}://{host}{path}'"
+        )
+    return f"curl '{scheme}://{host}{path}'"

@@ -1,0 +1,108 @@
+"""One look at the whole pipeline, shared by everyone who looks in the same second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+
+from dashboard.health import Reading
+from dashboard.meter import WINDOW_S, Meter
+from dashboard.services import Services
+from pipeline.checkpoints import newest_checkpoint
+
+_FRESH_S: Final = 0.9
+_RATE_OVER_S: Final = 10
+_RECORDS: Final = 20
+REDIS_COMMANDS: Final = 6
+"""Commands one reading takes, at most once a second, however many pages are open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A reading, with the newest late and rejected records."""
+
+    reading: Reading
+    late: list[dict[str, Any]]
+    rejected: list[dict[str, Any]]
+
+
+class Statistics:
+    """Reads Redis, the meter and the checkpoint folder, at most once a second."""
+
+    def __init__(self, own: Services, meter: Meter) -> None:
+        self._own = own
+        self._meter = meter
+        self._lock = threading.Lock()
+        self._look: Look | None = None
+        self._looked_at = 0.0
+        self._totals: deque[tuple[float, int, int]] = deque()
+
+    def look(self) -> Look:
+        """The newest look; ConnectionError while Redis is away."""
+        with self._lock:
+            if self._look is None or time.monotonic() - self._looked_at > _FRESH_S:
+                self._look = self._read()
+                self._looked_at = time.monotonic()
+            return self._look
+
+    def _read(self) -> Look:
+        own, now = self._own, time.time()
+        feed = own.store.feed()
+        progress = own.store.progress()
+        late, rejected = own.store.late(_RECORDS), own.store.rejected(_RECORDS)
+        info: dict[str, Any] = own.client.info()
+        shards = list(progress.values())
+        total = lambda name: sum(int(shard.get(name, 0)) for shard in shards)  # noqa: E731
+        feed_trades, folded = int(feed.get("trades", 0)), total("trades")
+        trades_per_s, folded_per_s = self._rates(feed_trades, folded)
+        seconds = self._meter.seconds()[-_RATE_OVER_S:]
+        oldest = lambda name: min((int(shard.get(name, 0)) for shard in shards), default=0)  # noqa: E731
+        reading = Reading(
+            feed="simulator" if feed.get("simulated") == "1" else str(feed.get("source", "")),
+            feed_age_s=_age(now, int(feed.get("updated_at_ms", 0))),
+            feed_trades=feed_trades,
+            trades_per_s=trades_per_s,
+            folded_trades=folded,
+            folded_per_s=folded_per_s,
+            watermark_lag_s=_age(now, oldest("watermark_ms")),
+            job_age_s=_age(now, oldest("updated_at_ms")),
+            late=total("late"),
+            lost=total("lost"),
+            rejected=own.store.rejected_count(),
+            closed_candles=total("closed"),
+            checkpoint_age_s=self._checkpoint_age_s(now),
+            checkpoint_every_s=own.settings.checkpoint_ms / 1000,
+            redis_connected=own.hub.connected,
+            redis_memory_bytes=info.get("used_memory"),
+            redis_commands_per_s=info.get("instantaneous_ops_per_sec"),
+            revisions_per_s=sum(second.revisions for second in seconds) / max(1, len(seconds)),
+            latency=tuple(map(sum, zip(*(second.latency for second in seconds), strict=True))) or (0,),
+            websocket_clients=own.gateway.connections,
+            sessions=0,
+        )
+        return Look(reading, late, rejected)
+
+    def _rates(self, feed_trades: int, folded: int) -> tuple[float, float]:
+        now = time.monotonic()
+        self._totals.append((now, feed_trades, folded))
+        while now - self._totals[0][0] > _RATE_OVER_S:
+            self._totals.popleft()
+        began, feed_before, folded_before = self._totals[0]
+        over = max(0.5, now - began)
+        return max(0, feed_trades - feed_before) / over, max(0, folded - folded_before) / over
+
+    def _checkpoint_age_s(self, now: float) -> float | None:
+        newest = newest_checkpoint(self._own.settings.state_dir / "checkpoints")
+        return now - (newest / "_metadata").stat().st_mtime if newest else None
+
+
+def _age(now: float, at_ms: int) -> float | None:
+    return now - at_ms / 1000 if at_ms else None
+
+
+__all__ = ["WINDOW_S", "Look", "Statistics"]

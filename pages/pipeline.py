@@ -1,0 +1,47 @@
+"""The system at work: each part with its figures, rates, latency, and what was refused."""
+
+import redis
+import streamlit as st
+
+from dashboard import session
+from dashboard.components import masthead, moving_picture, plot
+from dashboard.health import latency_histogram, moving_picture as picture_of, rates
+from dashboard.services import services
+from dashboard.theme import GREEN_RED
+
+
+@st.fragment
+def pipeline() -> None:
+    """Everything on the page; drawn again when the doorbell rings."""
+    masthead(
+        "Pipeline", symbol="ALL", interval="1m",
+        tags=session.feed_tags(), redis_connected=services().hub.connected,
+    )  # fmt: skip
+    try:
+        look = session.statistics().look()
+    except redis.ConnectionError as error:
+        st.error(f"Redis is away: {error}")
+        return
+    moving_picture(picture_of(look.reading))
+    left, right = st.columns(2)
+    with left, st.container(border=True):
+        st.subheader("Candles a second, last two minutes", anchor=False)
+        plot(
+            rates(session.meter().seconds(), GREEN_RED),
+            key="rates", label="Candle revisions and closed candles a second", height=230,
+        )  # fmt: skip
+    with right, st.container(border=True):
+        st.subheader("From publishing to this server, ms", anchor=False)
+        plot(
+            latency_histogram(look.reading.latency, GREEN_RED),
+            key="latency", label="Histogram of the time from publishing to the hub", height=230,
+        )  # fmt: skip
+    for title, records in (("Late trades", look.late), ("Rejected records", look.rejected)):
+        with st.expander(f"{title}: the newest {len(records)}" if records else f"{title}: none"):
+            if records:
+                st.dataframe(records, hide_index=True)
+            else:
+                st.caption("Nothing yet. What arrives here is kept in Redis with its reason, not dropped.")
+
+
+pipeline()
