@@ -167,7 +167,7 @@ class _Replay:
                 raise FeedStopped
             if time.monotonic() - silent_since > HEARTBEAT_MS / 1000:
                 silent_since = time.monotonic()
-                self._writer.heartbeat(now_ms - self._writer.out_of_order_ms)
+                self._writer.heartbeat(now_ms)
         return start + max(1, int(np.argmax(times > now_ms)) if times.max() > now_ms else len(times))
 
     def _write(self, stretch: Stretch, trades: slice, bad: slice, line: int) -> None:

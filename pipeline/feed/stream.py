@@ -88,8 +88,6 @@ class TradeWriter:
         self.stop = stop or threading.Event()
         self.bulk_trades = min(MAX_WRITE_TRADES, max(1, settings.stream_max_entries // 4) * MAX_ENTRY_TRADES)
         """Trades that a bulk feed should give to one :meth:`write`."""
-        self.out_of_order_ms = settings.out_of_order_ms
-        """How far the trades may be out of order, and so how far a heartbeat must stay behind them."""
         self._client = client
         self._shards = settings.shards
         self._max_entries = settings.stream_max_entries
