@@ -93,7 +93,7 @@ class TradeWriter:
         self._max_entries = settings.stream_max_entries
         self._position_key = keys.feed_position(name)
         self._state_key = keys.feed_state(name)
-        self._about: Command = ("source", source, "simulated", int(simulated), "detail", detail)
+        self._about: Command = ("source", source, "simulated", int(simulated), "detail", _utf8(detail))
         self._introduced = False
         self._guarded = GuardedTransactions(client, self._position_key)
         self._backlog = Backlog(client, settings, max_lag_trades)
@@ -212,11 +212,18 @@ def _xadd(stream: str, max_entries: int, fields: dict[str, str | bytes | int]) -
     return ("XADD", stream, "MAXLEN", "~", max_entries, "*", *flat)
 
 
+def _utf8(text: str) -> bytes:
+    """Whatever was read, from a broken line or a strange file name, so that a page can show it."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def _report(rejected: Sequence[Rejected]) -> list[Command]:
     """Keep the newest rejected records, count all of them by reason."""
-    kept: list[Command] = [
-        _xadd(keys.REJECTED, REJECTED_KEPT, {**record._asdict(), "record": record.record[:RECORD_SHOWN]})
-        for record in rejected[-REJECTED_KEPT:]
-    ]
+    kept: list[Command] = []
+    for record in rejected[-REJECTED_KEPT:]:
+        shown = record._replace(record=record.record[:RECORD_SHOWN])
+        kept.append(
+            _xadd(keys.REJECTED, REJECTED_KEPT, {name: _utf8(text) for name, text in shown._asdict().items()})
+        )
     counts = Counter(record.reason for record in rejected)
     return kept + [("HINCRBY", keys.REJECTED_COUNTS, reason, count) for reason, count in counts.items()]
