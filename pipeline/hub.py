@@ -1,0 +1,198 @@
+"""The newest state of every candle, in memory, and who wants to hear of changes. No I/O.
+
+One hub a process. The subscriber writes it from its thread; pages and the gateway read it from
+theirs. Revisions of one symbol and interval leave it in strictly rising order of (epoch, seq):
+what comes twice, or late, is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeVar
+
+log = logging.getLogger(__name__)
+
+Position = tuple[int, int]
+"""(epoch, seq): the place of a revision among those of its symbol and interval."""
+Pair = tuple[str, str]
+"""(symbol, interval)."""
+
+NOWHERE: Final[Position] = (-1, -1)
+"""Before every revision."""
+
+
+class Update(NamedTuple):
+    """One published candle revision. ``payload`` is the candle JSON exactly as published."""
+
+    symbol: str
+    interval: str
+    open_time_ms: int
+    is_closed: bool
+    epoch: int
+    seq: int
+    published_at_ms: int
+    payload: str
+
+    @property
+    def pair(self) -> Pair:
+        return (self.symbol, self.interval)
+
+    @property
+    def position(self) -> Position:
+        return (self.epoch, self.seq)
+
+
+class Gap(NamedTuple):
+    """Closed candles of this symbol and interval may be missing, and history no longer has them."""
+
+    symbol: str
+    interval: str
+    since: Position
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of one symbol and interval."""
+
+    position: Position = NOWHERE
+    latest: Update | None = None
+    closed_ms: int = -1
+    """Open time of the newest closed candle; -1 if none was seen."""
+
+
+Heard = TypeVar("Heard")
+Listener = Callable[[Heard], None]
+
+
+class _Listeners(list[Listener[Heard]]):
+    def tell(self, heard: Heard) -> None:
+        for listener in tuple(self):
+            try:
+                listener(heard)
+            except Exception:  # the other listeners and the subscription survive one that fails
+                log.exception("a listener failed")
+
+
+class Hub:
+    """Thread-safe. ``connected`` is whether the Pub/Sub subscription is up at this moment."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[Pair, Known] = {}
+        self._listeners: _Listeners[Sequence[Update]] = _Listeners()
+        self._gap_listeners: _Listeners[Sequence[Gap]] = _Listeners()
+        self.connected = False
+        self.reconnects = 0
+        self.messages = 0
+        """Messages heard on the channel, ever."""
+        self.repeated = 0
+        """Revisions dropped because they, or newer ones, were known."""
+        self.malformed = 0
+        """Messages that are no candle JSON; the newest is :attr:`last_malformed`."""
+        self.last_malformed = ""
+        self.last_message_at_ms = 0
+        """When the newest message was heard, by our clock; 0 before the first."""
+
+    def latest(self, symbol: str, interval: str) -> Update | None:
+        """The newest revision of the newest candle, by open time."""
+        known = self._known.get((symbol, interval))
+        return known.latest if known else None
+
+    def symbols(self) -> list[str]:
+        """Symbols that were seen, in order."""
+        with self._lock:
+            return sorted({symbol for symbol, _ in self._known})
+
+    def pairs(self) -> list[Pair]:
+        with self._lock:
+            return list(self._known)
+
+    def known(self, pair: Pair) -> Known:
+        """What is known of ``pair``; to be read only."""
+        return self._known.get(pair) or Known()
+
+    def snapshot(self) -> list[Update]:
+        """The newest revision of each symbol and interval."""
+        with self._lock:
+            return [known.latest for known in self._known.values() if known.latest]
+
+    def listen(self, listener: Callable[[Sequence[Update]], None]) -> Callable[[], None]:
+        """Have ``listener`` called with each batch, in the writing thread; it must not block.
+
+        Returns the function that ends it.
+        """
+        return _add(self._listeners, listener)
+
+    def listen_gaps(self, listener: Callable[[Sequence[Gap]], None]) -> Callable[[], None]:
+        """Like :meth:`listen`, for holes that could not be healed. Fresh updates follow."""
+        return _add(self._gap_listeners, listener)
+
+    def apply(self, updates: Iterable[Update]) -> list[Update]:
+        """Take revisions in the order of their publishing; tells the listeners, and returns, the new ones."""
+        with self._lock:
+            fresh = [update for update in updates if self._take(update)]
+        if fresh:
+            self._listeners.tell(fresh)
+        return fresh
+
+    def holes(self, updates: Iterable[Update]) -> list[Pair]:
+        """Symbols and intervals of which revisions are missing between what is known and ``updates``."""
+        ahead: dict[Pair, Position] = {}
+        torn: dict[Pair, None] = {}
+        for update in updates:
+            pair, position = update.pair, update.position
+            before = ahead.get(pair)
+            if before is None:
+                known = self._known.get(pair)
+                before = known.position if known else NOWHERE
+            if position > before:
+                if not follows(before, position):
+                    torn[pair] = None
+                ahead[pair] = position
+        return list(torn)
+
+    def report(self, gaps: Sequence[Gap]) -> None:
+        """Tell the listeners of holes that stay."""
+        if gaps:
+            self._gap_listeners.tell(gaps)
+
+    def clear(self) -> None:
+        """Forget everything, and say so: another database answers now."""
+        with self._lock:
+            gaps = [Gap(*pair, known.position) for pair, known in self._known.items()]
+            self._known.clear()
+        self.report(gaps)
+
+    def _take(self, update: Update) -> bool:
+        known = self._known.setdefault(update.pair, Known())
+        if update.position <= known.position:
+            self.repeated += 1
+            return False
+        known.position = update.position
+        # An older window may still change after a newer one has begun: by its trades that came out
+        # of order, and when it closes. It is news, but not the latest candle.
+        if known.latest is None or update.open_time_ms >= known.latest.open_time_ms:
+            known.latest = update
+        if update.is_closed:
+            known.closed_ms = max(known.closed_ms, update.open_time_ms)
+        return True
+
+
+def follows(before: Position, position: Position) -> bool:
+    """Whether no revision can lie between two positions of one symbol and interval."""
+    if before == NOWHERE or position[0] != before[0]:
+        return position[1] <= 1  # the first one of its epoch
+    return position[1] == before[1] + 1
+
+
+def _add(listeners: _Listeners[Heard], listener: Listener[Heard]) -> Callable[[], None]:
+    listeners.append(listener)
+
+    def stop() -> None:
+        if listener in listeners:
+            listeners.remove(listener)
+
+    return stop

@@ -1,0 +1,119 @@
+"""The read side of Redis: candles as their JSON, and what feed and job say of themselves.
+
+Reads only, connects never: the client is the caller's, and so are its timeouts. While Redis is away
+every method raises one of ``retry.RETRYABLE``. Keys that do not exist read as nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import redis
+
+from pipeline import keys
+from pipeline.market import Interval
+
+Record = dict[str, str]
+"""One entry of a capped stream: its fields, and its ``id``."""
+
+_SHARDS_AT_ONCE: Final = 16
+
+
+class Store:
+    """Reads with ``client``, which may answer in bytes or in text."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client: Any = client  # redis-py's own types say Awaitable | Any for every answer
+
+    def latest(self, symbol: str) -> str | None:
+        """JSON of the newest 1m candle; None if there has been none for an hour."""
+        found = self._client.get(keys.latest(symbol))
+        return None if found is None else _text(found)
+
+    def history(self, symbol: str, interval: Interval, limit: int, before_ms: int | None = None) -> list[str]:
+        """JSON of the newest ``limit`` closed candles that open before ``before_ms``, oldest first."""
+        newest = "+inf" if before_ms is None else f"({before_ms}"
+        key = keys.history(symbol, interval.value)
+        found = self._client.zrevrangebyscore(key, newest, "-inf", start=0, num=limit)
+        return [_text(member) for member in reversed(found)]
+
+    def histories_from(self, wanted: Sequence[tuple[str, str, int]], limit: int) -> list[list[str]]:
+        """For each (symbol, interval, open time in ms): at most ``limit`` candles from there on. One trip.
+
+        A negative open time asks for the newest candle alone.
+        """
+        pipe = self._client.pipeline(transaction=False)
+        for symbol, interval, from_ms in wanted:
+            key = keys.history(symbol, interval)
+            if from_ms < 0:
+                pipe.zrange(key, -1, -1)
+            else:
+                pipe.zrangebyscore(key, from_ms, "+inf", start=0, num=limit)
+        return [[_text(member) for member in found] for found in pipe.execute()]
+
+    def latest_of(self, symbols: Iterable[str]) -> list[str]:
+        """JSON of the newest 1m candle of each of ``symbols`` that has one, in one trip."""
+        names = [keys.latest(symbol) for symbol in symbols]
+        return [_text(found) for found in self._client.mget(names) if found] if names else []
+
+    def symbols(self) -> list[str]:
+        """Symbols that have had a candle, in order."""
+        return sorted(_text(name) for name in self._client.smembers(keys.SYMBOLS))
+
+    def instance(self) -> str | None:
+        """The word that names this life of the database; None before the first trade."""
+        found = self._client.get(keys.INSTANCE)
+        return None if found is None else _text(found)
+
+    def progress(self) -> dict[int, Record]:
+        """Of each shard that the job has written to: the fields of ``keys.progress``."""
+        found: dict[int, Record] = {}
+        first = 0
+        while True:
+            pipe = self._client.pipeline(transaction=False)
+            shards = range(first, first + _SHARDS_AT_ONCE)
+            for shard in shards:
+                pipe.hgetall(keys.progress(shard))
+            answers = {shard: _fields(fields) for shard, fields in zip(shards, pipe.execute(), strict=True)}
+            found |= {shard: fields for shard, fields in answers.items() if fields}
+            # Shards are numbered from 0; a run of empty ones is the end, a single one may be an idle shard.
+            if not any(answers.values()):
+                return found
+            first += _SHARDS_AT_ONCE
+
+    def feed(self) -> Record:
+        """The fields of ``keys.FEED``; empty before a feed has started."""
+        return _fields(self._client.hgetall(keys.FEED))
+
+    def late(self, count: int) -> list[Record]:
+        """The newest ``count`` late trades, newest first: fields of ``keys.LATE``."""
+        return self._newest(keys.LATE, count)
+
+    def rejected(self, count: int) -> list[Record]:
+        """The newest ``count`` rejected records, newest first: fields of ``keys.REJECTED``."""
+        return self._newest(keys.REJECTED, count)
+
+    def rejected_counts(self) -> dict[str, int]:
+        """How many records were ever rejected, by reason."""
+        counts = _fields(self._client.hgetall(keys.REJECTED_COUNTS))
+        return {reason: int(count) for reason, count in counts.items()}
+
+    def rejected_count(self) -> int:
+        """How many records were ever rejected."""
+        return sum(self.rejected_counts().values())
+
+    def _newest(self, stream: str, count: int) -> list[Record]:
+        return [
+            {"id": _text(entry_id), **_fields(fields)}
+            for entry_id, fields in self._client.xrevrange(stream, count=count)
+        ]
+
+
+def _text(value: bytes | str) -> str:
+    # A record that was rejected may be anything: it must stay readable, not raise.
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+
+
+def _fields(found: dict[Any, Any]) -> Record:
+    return {_text(name): _text(value) for name, value in found.items()}
