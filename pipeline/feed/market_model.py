@@ -5,9 +5,9 @@ always the same for the same state: a restart that knows the state goes on as if
 
 * Coins move with the market (their beta) and on their own.
 * Volatility clusters: its logarithm wanders slowly (half-life 23 minutes) and fast (34 seconds).
-* Now and then news: volatility and the number of trades jump and die down within seconds.
+* Now and then news: volatility and the number of trades jump and die down within half a minute.
 * Takers push: a rising price comes with buyers. An order fills in one or several trades of the
-  same millisecond, each at the last one's price or a tick further.
+  same millisecond, all at the first one's price or those after it a tick further.
 * Sizes are lognormal: many small ones, few very large ones.
 """
 
@@ -33,18 +33,20 @@ _MARKET_VOLATILITY: Final = 0.45 / math.sqrt(_YEAR_S)
 _PULL: Final = 2e-7
 """Share of the way back to the profile's price a second: no coin drifts off within weeks."""
 
-_SLOW, _SLOW_SD = 0.9995, 0.35
-_FAST, _FAST_SD = 0.98, 0.35
+_SLOW, _SLOW_SD = 0.9995, 0.45
+_FAST, _FAST_SD = 0.98, 0.45
 _OWN, _OWN_SD = 0.995, 0.25
 _MARKET_VARIANCE: Final = _SLOW_SD**2 + _FAST_SD**2
 
-_NEWS_CHANCE, _NEWS_SIZE, _NEWS_STAYS = 0.004, 1.5, 0.8
+_NEWS_CHANCE, _NEWS_MOST, _NEWS_STAYS = 0.003, 4.0, 0.95
 _NEWS_TRADES: Final = 4.0
-_NEWS_MEAN: Final = _NEWS_CHANCE * _NEWS_SIZE / (1 - _NEWS_STAYS)
+_NEWS_MEAN: Final = _NEWS_CHANCE * (1 - math.exp(-_NEWS_MOST)) / (1 - _NEWS_STAYS)
 _CALM_TRADES: Final = 0.8
 """Power of the volatility that the number of trades follows."""
 _MEAN_ACTIVITY: Final = math.exp(_CALM_TRADES**2 * _MARKET_VARIANCE / 2) * (1 + _NEWS_TRADES * _NEWS_MEAN)
 
+_SWEEPS: Final = 0.3
+"""Share of the orders that take more than the best price has, a tick further then."""
 _LAST_FILL: Final = 0.6
 """Chance that a fill is its order's last: 1.67 trades an order."""
 _PUSH: Final = 0.35
@@ -100,7 +102,7 @@ class Market:
         slow = _SLOW * state.slow + _SLOW_SD * math.sqrt(1 - _SLOW**2) * float(mood[0])
         fast = _FAST * state.fast + _FAST_SD * math.sqrt(1 - _FAST**2) * float(mood[1])
         own = _OWN * state.own + _OWN_SD * math.sqrt(1 - _OWN**2) * rng.standard_normal(len(state.own))
-        kick = _NEWS_SIZE * rng.exponential() if rng.random() < _NEWS_CHANCE else 0.0
+        kick = min(rng.exponential(), _NEWS_MOST) if rng.random() < _NEWS_CHANCE else 0.0
         news = _NEWS_STAYS * state.news + kick
 
         loudness = math.exp(slow + fast - _MARKET_VARIANCE) * (1 + news)
@@ -147,9 +149,10 @@ class Market:
         fills = rng.geometric(_LAST_FILL, len(coin))
         order = np.repeat(np.arange(len(coin)), fills)
         nth = np.arange(len(order)) - np.repeat(np.cumsum(fills) - fills, fills)
-        coin, way, walks = coin[order], way[order], (rng.random(len(coin)) < 0.5)[order]
+        coin, way = coin[order], way[order]
+        further = way * np.minimum(nth, 1) * (rng.random(len(fills)) < _SWEEPS)[order]
         quote = price[order] * (1 + way * _HALF_SPREAD) / coins.tick_usd[coin]
-        ticks = np.where(way > 0, np.ceil(quote), np.floor(quote)).astype(np.int64) + way * nth * walks
+        ticks = np.where(way > 0, np.ceil(quote), np.floor(quote)).astype(np.int64) + further
         usd = _MEDIAN_USD * np.exp(_SIZE_SIGMA * rng.standard_normal(len(order)))
         lots = np.rint(usd / (price[order] * coins.lot_size[coin])).astype(np.int64)
 
