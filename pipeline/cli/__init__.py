@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, Protocol, cast
 
-from pipeline.errors import CandlecastError, StartError
+from pipeline.errors import CandlecastError, InputFileError, SettingsError, StateFolderError
 from pipeline.settings import Settings
 
 _COMMANDS: Final = {
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         return _module(options.command).run(options, Settings.from_env(os.environ))
     except CandlecastError as error:
         print(f"candlecast: {error}", file=sys.stderr)
-        return 1 if isinstance(error, StartError) else 2
+        return 2 if isinstance(error, (SettingsError, InputFileError, StateFolderError)) else 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as in `… | head`

@@ -48,3 +48,14 @@ def closed_candles(client: redis.Redis) -> Iterator[Candle]:
             for start in range(0, size, _PAGE):
                 members: Any = client.zrange(key, start, start + _PAGE - 1)
                 yield from map(Candle.from_json, members)
+
+
+def count(client: redis.Redis) -> int:
+    """How many closed candles there are."""
+    symbols: Any = client.smembers(keys.SYMBOLS)
+    sizes: list[Any] = [
+        client.zcard(keys.history(symbol.decode(), interval.value))
+        for symbol in symbols
+        for interval in INTERVALS
+    ]
+    return sum(sizes)

@@ -9,6 +9,7 @@ from typing import Final, TextIO
 
 _REDRAW_S: Final = 0.2
 _PLAIN_EVERY_S: Final = 5.0
+_RATE_FROM_S: Final = 0.5
 _BAR: Final = 24
 
 
@@ -18,8 +19,8 @@ class Progress:
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         self._stream = stream
         self._is_terminal = stream.isatty()
-        self._started = time.monotonic()
-        self._next = self._started
+        self._next = 0.0
+        self._first: tuple[float, int] | None = None
         self._width = 0
 
     def show(self, what: str, fraction: float, trades: int, event_time_ms: int, *, now: bool = False) -> None:
@@ -28,10 +29,9 @@ class Progress:
         if clock < self._next and not now:
             return
         self._next = clock + (_REDRAW_S if self._is_terminal else _PLAIN_EVERY_S)
-        rate = trades / max(clock - self._started, 0.001)
-        event_time = datetime.fromtimestamp(event_time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") + " UTC"
-        text = f"{what} {fraction:4.0%}  {trades:,} trades  {rate:,.0f} trades/s"
-        text += f"  event time {event_time}" if event_time_ms else ""
+        text = f"{what} {fraction:4.0%}  {trades:,} trades{self._rate(clock, trades)}"
+        if event_time_ms:
+            text += f"  event time {datetime.fromtimestamp(event_time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
         if self._is_terminal:
             done = round(_BAR * min(fraction, 1))
             text = f"[{'#' * done}{'.' * (_BAR - done)}] {text}"
@@ -40,6 +40,14 @@ class Progress:
         else:
             self._stream.write(text + "\n")
         self._stream.flush()
+
+    def _rate(self, clock: float, trades: int) -> str:
+        """Trades a second since the first were seen: the start of the processes is not their rate."""
+        if self._first is None:
+            self._first = (clock, trades) if trades else None
+            return ""
+        since, before = self._first
+        return f"  {(trades - before) / (clock - since):,.0f} trades/s" if clock - since > _RATE_FROM_S else ""
 
     def end(self) -> None:
         """Leave the line, so that what follows does not run into it."""
