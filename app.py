@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from dashboard import assets
+from dashboard import assets, export
 from dashboard.services import lifespan, services
 
-app = st.App("dashboard/shell.py", routes=[*services().gateway.routes, *assets.routes()], lifespan=lifespan)
+routes = [*services().gateway.routes, *assets.routes(), *export.routes()]
+app = st.App("dashboard/shell.py", routes=routes, lifespan=lifespan)

@@ -14,9 +14,9 @@ from typing import Final
 
 from dashboard.chart import bar
 from dashboard.indicators import Bar
+from pipeline.hub import Hub, Update
 from pipeline.market import Candle, Interval
 from pipeline.store import Store
-from pipeline.subscriber import Hub, Update
 
 MINUTES: Final = 121
 QUARTERS: Final = 98

@@ -118,7 +118,9 @@ def _job(reading: Reading) -> Station:
             Figure("Lost entries", f"{reading.lost:,}", judge(reading.lost, 0, 0), "healthy at 0"),
             Figure(
                 "Checkpoint", _seconds(reading.checkpoint_age_s),
-                judge(reading.checkpoint_age_s, 3 * reading.checkpoint_every_s, 12 * reading.checkpoint_every_s),
+                judge(
+                    reading.checkpoint_age_s, 3 * reading.checkpoint_every_s, 12 * reading.checkpoint_every_s
+                ),
                 f"age; healthy below {3 * reading.checkpoint_every_s:.0f} s",
             ),
         ),

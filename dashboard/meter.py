@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from pipeline.subscriber import Hub, Update
+from pipeline.hub import Hub, Update
 
 WINDOW_S: Final = 120
 BOUNDS_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)

@@ -12,9 +12,10 @@ import redis
 import streamlit as st
 
 from pipeline.gateway import Gateway
+from pipeline.hub import Hub
 from pipeline.settings import Settings
 from pipeline.store import Store
-from pipeline.subscriber import Hub, Subscriber
+from pipeline.subscriber import Subscriber
 
 if TYPE_CHECKING:
     from pipeline.embedded import Embedded

@@ -6,6 +6,7 @@ series of candles in ``st.session_state``.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -13,16 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
-import redis
 import streamlit as st
 
 from dashboard.book import Book
 from dashboard.meter import Meter
 from dashboard.services import services
 from dashboard.statistics import Statistics
+from pipeline.hub import Gap, Hub, Update
 from pipeline.market import Candle, Interval
+from pipeline.retry import RETRYABLE
 from pipeline.store import Store
-from pipeline.subscriber import Hub, Update
+
+log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 """Symbol and interval name."""
@@ -40,7 +43,7 @@ class Mail(NamedTuple):
     newest: dict[Key, Update]
     closed: list[Update]
     holes: set[Key]
-    """Keys of which revisions were lost: their closed candles are to be read from history."""
+    """Keys whose closed candles are to be read from history: some did not come this way."""
 
 
 class Mailbox:
@@ -53,9 +56,13 @@ class Mailbox:
         self._lock = threading.Lock()
         self._symbol: str | None = None
         self._interval = ""
-        self._seen: dict[Key, tuple[int, int]] = {}
         self._empty()
-        self.close = hub.listen(self.post)
+        self._stop = [hub.listen(self.post), hub.listen_gaps(self.miss)]
+
+    def close(self) -> None:
+        """Stop listening."""
+        for stop in self._stop:
+            stop()
 
     def watch(self, symbol: str | None, interval: str) -> None:
         """Keep only this symbol's (None: every symbol's) candles of ``interval`` from now on."""
@@ -63,7 +70,6 @@ class Mailbox:
             if (symbol, interval) == (self._symbol, self._interval):
                 return
             self._symbol, self._interval = symbol, interval
-            self._seen.clear()
             self._empty()
 
     def post(self, updates: Sequence[Update]) -> None:
@@ -72,6 +78,11 @@ class Mailbox:
             for update in updates:
                 if update.interval == self._interval and self._symbol in {None, update.symbol}:
                     self._keep(update)
+
+    def miss(self, gaps: Sequence[Gap]) -> None:
+        """Note that closed candles were lost on their way, and that even the hub could not heal it."""
+        with self._lock:
+            self._holes.update((gap.symbol, gap.interval) for gap in gaps if gap.interval == self._interval)
 
     def drain(self) -> Mail:
         """Everything that came since the last call."""
@@ -87,10 +98,6 @@ class Mailbox:
 
     def _keep(self, update: Update) -> None:
         key = (update.symbol, update.interval)
-        epoch, seq = self._seen.get(key, (update.epoch, update.seq - 1))
-        if (update.epoch, update.seq) != (epoch, seq + 1):
-            self._holes.add(key)
-        self._seen[key] = (update.epoch, update.seq)
         if update.is_closed:
             if len(self._closed) == _MAILBOX_CANDLES:
                 self._holes.add((self._closed[0].symbol, self._closed[0].interval))
@@ -108,6 +115,8 @@ class Series:
     interval: Interval
     closed: list[Candle] = field(default_factory=list)
     forming: Candle | None = None
+    loaded: bool = False
+    """Whether history was read since the last hole."""
 
     @property
     def last(self) -> Candle | None:
@@ -123,6 +132,7 @@ class Series:
         texts = store.history(self.symbol, self.interval, SERIES_CANDLES)
         for candle in map(Candle.from_json, texts):
             self._add(candle)
+        self.loaded = True
 
     def take(self, mail: Mail) -> None:
         """Merge what the mailbox held."""
@@ -164,15 +174,15 @@ def series(symbol: str, interval: Interval) -> Series:
     box = mailbox()
     box.watch(symbol, interval.value)  # before the snapshot is read, so that nothing falls between
     held = cast("Series | None", st.session_state.get("series"))
-    fresh = held is None or (held.symbol, held.interval) != (symbol, interval)
-    if held is None or fresh:
+    if held is None or (held.symbol, held.interval) != (symbol, interval):
         held = Series(symbol, interval)
     mail = box.drain()
-    if fresh or mail.holes:
+    if mail.holes or not held.loaded:
+        held.loaded = False
         try:
             held.load(services().store)
-        except redis.ConnectionError:
-            fresh = True  # Redis is away: the hub's newest candle is all there is; try again at the next ring
+        except RETRYABLE as error:  # the next ring tries again; until then the newest candle is shown
+            log.warning("history of %s %s could not be read: %s", symbol, interval.value, error)
         newest = services().hub.latest(symbol, interval.value)
         if newest:
             held.see(newest)
@@ -193,7 +203,7 @@ def feed_tags() -> list[str]:
     if "feed_tags" not in st.session_state:
         try:
             feed = services().store.feed()
-        except redis.ConnectionError:
+        except RETRYABLE:
             return []
         tag = "simulated" if feed.get("simulated") == "1" else str(feed.get("source", ""))
         st.session_state["feed_tags"] = [tag] if tag else []

@@ -50,7 +50,11 @@ def python(kind: str, path: str, host: str, *, secure: bool = False) -> str:
             "        else:\n"
             "            print(frame)"
         )
-    return f'from urllib.request import urlopen\n\nwith urlopen("{url}") as answer:\n    print(answer.read().decode())'
+    return (
+        "from urllib.request import urlopen\n\n"
+        f'with urlopen("{url}") as answer:\n'
+        "    print(answer.read().decode())"
+    )
 
 
 def curl(kind: str, path: str, host: str, *, secure: bool = False) -> str:

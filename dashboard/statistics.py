@@ -8,18 +8,15 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
-import redis
-
 from dashboard.health import Reading
-from dashboard.meter import WINDOW_S, Meter
+from dashboard.meter import Meter
 from dashboard.services import Services
 from pipeline.checkpoints import newest_checkpoint
+from pipeline.store import Record
 
 _FRESH_S: Final = 0.9
 _RATE_OVER_S: Final = 10
 _RECORDS: Final = 20
-REDIS_COMMANDS: Final = 6
-"""Commands one reading takes, at most once a second, however many pages are open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +24,21 @@ class Look:
     """A reading, with the newest late and rejected records."""
 
     reading: Reading
-    late: list[dict[str, Any]]
-    rejected: list[dict[str, Any]]
+    late: list[Record]
+    rejected: list[Record]
+
+
+class _Job:
+    """What the shards of the job say, taken together."""
+
+    def __init__(self, shards: list[dict[str, str]]) -> None:
+        self._shards = shards
+
+    def total(self, name: str) -> int:
+        return sum(int(shard.get(name, 0)) for shard in self._shards)
+
+    def oldest(self, name: str) -> int:
+        return min((int(shard.get(name, 0)) for shard in self._shards), default=0)
 
 
 class Statistics:
@@ -55,13 +65,12 @@ class Statistics:
         feed = own.store.feed()
         progress = own.store.progress()
         late, rejected = own.store.late(_RECORDS), own.store.rejected(_RECORDS)
-        info: dict[str, Any] = own.client.info()
-        shards = list(progress.values())
-        total = lambda name: sum(int(shard.get(name, 0)) for shard in shards)  # noqa: E731
-        feed_trades, folded = int(feed.get("trades", 0)), total("trades")
+        client: Any = own.client  # redis-py's own types say Awaitable | Any
+        info: dict[str, Any] = client.info()
+        job = _Job(list(progress.values()))
+        feed_trades, folded = int(feed.get("trades", 0)), job.total("trades")
         trades_per_s, folded_per_s = self._rates(feed_trades, folded)
         seconds = self._meter.seconds()[-_RATE_OVER_S:]
-        oldest = lambda name: min((int(shard.get(name, 0)) for shard in shards), default=0)  # noqa: E731
         reading = Reading(
             feed="simulator" if feed.get("simulated") == "1" else str(feed.get("source", "")),
             feed_age_s=_age(now, int(feed.get("updated_at_ms", 0))),
@@ -69,12 +78,12 @@ class Statistics:
             trades_per_s=trades_per_s,
             folded_trades=folded,
             folded_per_s=folded_per_s,
-            watermark_lag_s=_age(now, oldest("watermark_ms")),
-            job_age_s=_age(now, oldest("updated_at_ms")),
-            late=total("late"),
-            lost=total("lost"),
+            watermark_lag_s=_age(now, job.oldest("watermark_ms")),
+            job_age_s=_age(now, job.oldest("updated_at_ms")),
+            late=job.total("late"),
+            lost=job.total("lost"),
             rejected=own.store.rejected_count(),
-            closed_candles=total("closed"),
+            closed_candles=job.total("closed"),
             checkpoint_age_s=self._checkpoint_age_s(now),
             checkpoint_every_s=own.settings.checkpoint_ms / 1000,
             redis_connected=own.hub.connected,
@@ -103,6 +112,3 @@ class Statistics:
 
 def _age(now: float, at_ms: int) -> float | None:
     return now - at_ms / 1000 if at_ms else None
-
-
-__all__ = ["WINDOW_S", "Look", "Statistics"]

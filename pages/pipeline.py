@@ -1,13 +1,14 @@
 """The system at work: each part with its figures, rates, latency, and what was refused."""
 
-import redis
 import streamlit as st
 
 from dashboard import session
 from dashboard.components import masthead, moving_picture, plot
-from dashboard.health import latency_histogram, moving_picture as picture_of, rates
+from dashboard.health import latency_histogram, rates
+from dashboard.health import moving_picture as picture_of
 from dashboard.services import services
 from dashboard.theme import GREEN_RED
+from pipeline.retry import RETRYABLE
 
 
 @st.fragment
@@ -19,7 +20,7 @@ def pipeline() -> None:
     )  # fmt: skip
     try:
         look = session.statistics().look()
-    except redis.ConnectionError as error:
+    except RETRYABLE as error:
         st.error(f"Redis is away: {error}")
         return
     moving_picture(picture_of(look.reading))

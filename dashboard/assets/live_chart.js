@@ -139,10 +139,28 @@ class LiveChart {
 
   // ---- the figure -----------------------------------------------------------------------
 
+  /** The rows as drawn: gaps filled, Heikin-Ashi averaged. */
   #shown() {
-    const { series, data } = this;
-    const rows = data.fill_gaps ? fillGaps(series.rows, series.widthMs) : series.rows;
-    return data.chart_type === "heikin-ashi" ? heikinAshi(rows) : rows;
+    const { series, data, cache } = this;
+    if (cache?.series !== series || cache.version !== series.version || cache.data !== data) {
+      const filled = data.fill_gaps ? fillGaps(series.rows, series.widthMs) : series.rows;
+      const rows = data.chart_type === "heikin-ashi" ? heikinAshi(filled) : filled;
+      this.cache = { series, version: series.version, data, rows, lines: new Map() };
+    }
+    return this.cache.rows;
+  }
+
+  /** Index of the first of `rows` that Plotly has not drawn. */
+  #firstOpen(rows) {
+    let index = rows.length;
+    while (index && rows[index - 1].open_time_ms > this.drawnUntilMs) index -= 1;
+    return index;
+  }
+
+  #lines(spec, rows) {
+    const name = JSON.stringify(spec);
+    if (!this.cache.lines.has(name)) this.cache.lines.set(name, lines(spec, rows));
+    return this.cache.lines.get(name);
   }
 
   /** Draw the closed candles with Plotly, then the open ones over it. */
@@ -153,7 +171,7 @@ class LiveChart {
     const rows = this.#shown();
     const tail = this.series.rows.length - this.series.firstOpen;
     const closed = tail ? rows.slice(0, -tail) : rows;
-    this.drawn = closed.length;
+    this.drawnUntilMs = closed.at(-1)?.open_time_ms ?? 0;
     const traces = this.data.figure.data.map((trace) => this.#filled(trace, rows, closed.length));
     const layout = { ...this.data.figure.layout, ...this.#ranges(rows) };
     this.rendering = true;
@@ -179,7 +197,7 @@ class LiveChart {
       const color = drawn.map((row) => (row.close >= row.open ? colors.upVolume : colors.downVolume));
       return { ...trace, x, y: drawn.map((row) => row.volume), marker: { ...trace.marker, color } };
     }
-    return { ...trace, x, y: lines(spec, rows)[line].slice(0, count) };
+    return { ...trace, x, y: this.#lines(spec, rows)[line].slice(0, count) };
   }
 
   /** Milliseconds added to every time before it is drawn: Plotly's dates have no time zone. */
@@ -207,7 +225,10 @@ class LiveChart {
   #window(rows) {
     if (!this.following && this.view) return this.view;
     const bars = Math.max(24, Math.floor((this.plot.clientWidth || 900) / 9));
-    const span = this.spanMs ?? bars * this.series.widthMs;
+    const wanted = this.spanMs ?? bars * this.series.widthMs;
+    const held = rows.at(-1).open_time_ms - rows[0].open_time_ms + 2 * this.series.widthMs;
+    // No empty space on the left for times that history does not have.
+    const span = Math.min(wanted, Math.max(held * (1 + RIGHT_GAP), 24 * this.series.widthMs));
     const to = rows.at(-1).open_time_ms + this.series.widthMs + span * RIGHT_GAP;
     this.view = [to - span, to];
     return this.view;
@@ -226,7 +247,7 @@ class LiveChart {
   #paint() {
     if (!this.series?.rows.length || !this.plot._fullLayout) return;
     const rows = this.#shown();
-    const open = rows.slice(this.drawn);
+    const open = rows.slice(this.#firstOpen(rows));
     const { last } = this.series;
     const { colors, decimals } = this.data;
     const formatPrice = (price) => price.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
@@ -250,14 +271,11 @@ class LiveChart {
 
   /** The last drawn point of each line and everything after it. */
   #ends(rows) {
-    const from = Math.max(0, this.drawn - 1);
+    const from = Math.max(0, this.#firstOpen(rows) - 1);
     const times = rows.slice(from).map((row) => row.open_time_ms);
-    const cache = new Map();
     const values = (trace) => {
       if (trace.meta.role === "line") return rows.map((row) => row.close);
-      const name = JSON.stringify(trace.meta.spec);
-      if (!cache.has(name)) cache.set(name, lines(trace.meta.spec, rows));
-      return cache.get(name)[trace.meta.line];
+      return this.#lines(trace.meta.spec, rows)[trace.meta.line];
     };
     this.ends = this.data.figure.data
       .filter((trace) => trace.meta.role === "indicator" || trace.meta.role === "line")
@@ -325,11 +343,10 @@ class LiveChart {
   #key(event) {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (step && this.plot._fullLayout) {
-      const { xaxis, yaxis } = this.plot._fullLayout;
+      const { xaxis } = this.plot._fullLayout;
       const width = xaxis.l2p(this.series.widthMs + this.view[0]) - xaxis.l2p(this.view[0]);
       this.cross ??= { x: xaxis._offset + xaxis._length / 2, y: null };
       this.cross = { x: this.cross.x + step * width, y: this.cross.y };
-      void yaxis;
     } else if (event.key === "+" || event.key === "-") this.#zoom(event.key === "+" ? 0.7 : 1 / 0.7);
     else if (event.key === "End") this.follow();
     else if (event.key === "Escape") this.cross = null;

@@ -13,6 +13,7 @@ export class Series {
     this.rows = [];
     this.epoch = 0;
     this.seq = 0;
+    this.version = 0; // grows with every change of the rows
     this.exhausted = false; // nothing older in history
   }
 
@@ -90,9 +91,11 @@ export class Series {
     const known = this.rows[index - 1];
     if (known?.open_time_ms !== candle.open_time_ms) {
       this.rows.splice(index, 0, candle);
+      this.version += 1;
       return true;
     }
     if (!isNewer(candle, known)) return false;
+    this.version += 1;
     this.rows[index - 1] = candle;
     return true;
   }

@@ -1,5 +1,7 @@
 // The strip above the chart: what the crosshair points at, ranges, follow, exports.
 
+import { base } from "./feed.js";
+
 export class Toolbar {
   constructor(root, chart) {
     this.root = root;
@@ -8,7 +10,7 @@ export class Toolbar {
       <div class="cc-buttons" role="toolbar" aria-label="Chart">
         <span class="cc-ranges"></span>
         <button type="button" data-do="follow" title="Follow the newest candle (End)">Follow</button>
-        <button type="button" data-do="csv" title="Save the loaded candles as CSV">CSV</button>
+        <button type="button" data-do="csv" title="Save the closed candles as CSV">CSV</button>
         <button type="button" data-do="png" title="Save the chart as PNG">PNG</button>
       </div>`;
     this.line = root.querySelector(".cc-readout");
@@ -75,11 +77,9 @@ export class Toolbar {
   }
 
   #csv() {
-    const { columns } = this.data;
-    const names = columns.filter((name) => !["epoch", "seq", "published_at_ms"].includes(name));
-    const lines = this.chart.series.rows.map((row) => names.map((name) => row[name]).join(","));
-    const text = [names.join(","), ...lines, ""].join("\n");
-    save(URL.createObjectURL(new Blob([text], { type: "text/csv" })), `${this.#name()}.csv`);
+    // From the server, which has every digit; the numbers here are floats.
+    const { symbol, interval } = this.data;
+    save(`${base}export/${encodeURIComponent(symbol)}.csv?interval=${interval}`, `${this.#name()}.csv`);
   }
 
   async #png() {

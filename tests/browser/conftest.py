@@ -1,0 +1,73 @@
+"""One Redis, one market, one app and one Chromium for all browser tests; a page of its own for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+pytest.importorskip("playwright", reason="playwright is not installed (requirements-dev.txt)")
+
+from playwright.sync_api import Browser, Error, Page, sync_playwright
+
+from tests.browser.market import Market
+from tests.browser.running import AppServer, RedisServer, chromium
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        try:
+            browser = chromium(playwright)
+        except Error as error:
+            pytest.skip(f"no Chromium here: {error}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def market_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("market"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def market(market_redis: RedisServer) -> Iterator[Market]:
+    """A market with three hours of history that goes on trading."""
+    with redis.Redis.from_url(market_redis.url) as client:
+        market = Market(client)
+        market.describe_feed()
+        market.past(180)
+        market.run()
+        yield market
+        market.stop()
+
+
+@pytest.fixture(scope="session")
+def app(market: Market, market_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of the app over that market."""
+    server = AppServer(market_redis.url, tmp_path_factory.mktemp("app") / "app.log")
+    server.start()
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that fails its test when its script throws."""
+    context = browser.new_context(viewport={"width": 1600, "height": 1000}, accept_downloads=True)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "app.log"
