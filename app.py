@@ -1,9 +1,15 @@
 """The web server: dashboard, WebSocket and HTTP in one process. ``streamlit run app.py``."""
 
-import streamlit as st
+from pipeline import python_version
 
-from dashboard import assets, export
-from dashboard.services import lifespan, services
+python_version.require()
 
-routes = [*services().gateway.routes, *assets.routes(), *export.routes()]
+import streamlit as st  # noqa: E402  (not before the version is known to fit)
+
+from dashboard import assets, export  # noqa: E402
+from dashboard.ending import one_line  # noqa: E402
+from dashboard.services import lifespan, services  # noqa: E402
+
+with one_line():
+    routes = [*services().gateway.routes, *assets.routes(), *export.routes()]
 app = st.App("dashboard/shell.py", routes=routes, lifespan=lifespan)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import redis
 import streamlit as st
 
+from dashboard.ending import one_line
 from pipeline.gateway import Gateway
 from pipeline.hub import Hub
 from pipeline.settings import Settings
@@ -61,7 +62,8 @@ class Services:
     async def run(self) -> AsyncIterator[None]:
         """Start in the order in which they need each other; stop in the reverse one."""
         if self.embedded:
-            self.embedded.start()
+            with one_line():
+                self.embedded.start()
         self.subscriber.start()
         await self.gateway.start()
         try:
