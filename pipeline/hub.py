@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
+from pipeline.market import INTERVALS
+
 log = logging.getLogger(__name__)
 
 Position = tuple[int, int]
@@ -20,6 +22,7 @@ Position = tuple[int, int]
 Pair = tuple[str, str]
 """(symbol, interval)."""
 
+_NAMES: Final = tuple(interval.value for interval in INTERVALS)
 NOWHERE: Final[Position] = (-1, -1)
 """Before every revision."""
 
@@ -106,6 +109,10 @@ class Hub:
         with self._lock:
             return sorted({symbol for symbol, _ in self._known})
 
+    def has(self, symbol: str) -> bool:
+        """Whether ``symbol`` was seen, in any interval."""
+        return any((symbol, interval) in self._known for interval in _NAMES)
+
     def pairs(self) -> list[Pair]:
         with self._lock:
             return list(self._known)
@@ -165,6 +172,11 @@ class Hub:
             gaps = [Gap(*pair, known.position) for pair, known in self._known.items()]
             self._known.clear()
         self.report(gaps)
+
+    def forget(self, pair: Pair) -> None:
+        """Whatever comes next of ``pair`` is new."""
+        with self._lock:
+            self._known.pop(pair, None)
 
     def _take(self, update: Update) -> bool:
         known = self._known.setdefault(update.pair, Known())

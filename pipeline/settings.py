@@ -46,8 +46,25 @@ def _feed(text: str) -> str:
     raise ValueError("must be simulator or replay:FILE")
 
 
-def _setting(variable: str, default: Any, read: Callable[[str], Any], help: str) -> Any:
-    return field(default=default, metadata={"variable": variable, "read": read, "help": help})
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(dict.fromkeys(part.strip().lower().rstrip("/") for part in text.split(",") if part.strip()))
+    if not all(re.fullmatch(r"https?://[a-z0-9._\[\]:-]+", origin) for origin in origins):
+        raise ValueError("must be origins such as https://example.org, joined by commas")
+    return origins
+
+
+def _token(text: str) -> str:
+    # It also travels as a WebSocket subprotocol, which allows no other characters.
+    if not re.fullmatch(r"[A-Za-z0-9._~-]{16,256}", text):
+        raise ValueError("must be 16 to 256 of A-Z a-z 0-9 . _ ~ -")
+    return text
+
+
+def _setting(
+    variable: str, default: Any, read: Callable[[str], Any], help: str, *, secret: bool = False
+) -> Any:
+    metadata = {"variable": variable, "read": read, "help": help, "secret": secret}
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +111,21 @@ class Settings:
         "SIMULATOR_HISTORY_MINUTES", 180, _whole(0, 7 * 24 * 60),
         "Past that the simulator writes on its first start.",
     )  # fmt: skip
+    allowed_origins: tuple[str, ...] = _setting(
+        "ALLOWED_ORIGINS", (), _origins,
+        "Origins besides our own whose pages may open WebSockets, joined by commas.",
+    )  # fmt: skip
+    max_clients: int = _setting(
+        "MAX_CLIENTS",
+        20_000,
+        _whole(1, 1_000_000),
+        "WebSocket clients at most; the next one is closed with 1013.",
+    )
+    ws_token: str | None = _setting(
+        "WS_TOKEN", None, _token,
+        "Secret that WebSocket clients must show, as a Bearer header or a subprotocol. Unset: none.",
+        secret=True,
+    )  # fmt: skip
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -107,7 +139,8 @@ class Settings:
             try:
                 values[setting.name] = setting.metadata["read"](text)
             except ValueError as error:
-                raise SettingsError(f"{variable}={text!r}: {error}") from None
+                shown = "(secret)" if setting.metadata["secret"] else repr(text)
+                raise SettingsError(f"{variable}={shown}: {error}") from None
         return cls(**values)
 
     def to_env(self) -> dict[str, str]:

@@ -1,0 +1,173 @@
+"""Every frame that the gateway sends, written down once: encoders and their JSON Schemas.
+
+Frames are told apart by ``type``. Candles go into them as the text that the job published, so that
+numbers keep their exact digits. ``timestamp`` is our clock in ms since 1970 UTC. JSON Schema 2020-12.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, Final
+
+from pipeline.gateway.wire import Frame
+from pipeline.hub import Position, Update
+from pipeline.market import INTERVALS
+
+MODE: Final = "event_driven_pubsub"
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def connection(symbol: str, interval: str) -> Frame:
+    """The first frame."""
+    return _frame(
+        type="connection",
+        symbol=symbol,
+        message=f"Connected to {symbol} {interval}: candles are pushed as they change.",
+        mode=MODE,
+        interval=interval,
+        timestamp=now_ms(),
+    )
+
+
+def initial_data(update: Update) -> Frame:
+    """The newest candle of one symbol, at the start and after a gap."""
+    return Frame(
+        f'{{"type":"initial_data","symbol":"{update.symbol}","data":{update.payload},"timestamp":{now_ms()}}}'.encode()
+    )
+
+
+def price_update(update: Update, source: str = "redis_pubsub") -> Frame:
+    """One revision. ``source`` is ``history`` for what a client missed, and gets after ``?since=``."""
+    return Frame(
+        f'{{"type":"price_update","symbol":"{update.symbol}","data":{update.payload},'
+        f'"source":"{source}","timestamp":{now_ms()}}}'.encode()
+    )
+
+
+def gap(symbol: str, interval: str, since: Position, message: str) -> Frame:
+    """Candles after ``since`` may be missing and cannot be sent again. Fresh data follows."""
+    return _frame(
+        type="gap",
+        symbol=symbol,
+        interval=interval,
+        recovered=False,
+        since=f"{since[0]}:{since[1]}",
+        message=message,
+        timestamp=now_ms(),
+    )
+
+
+def keepalive() -> Frame:
+    return _frame(type="keepalive", timestamp=now_ms())
+
+
+def pong() -> Frame:
+    return _frame(type="pong", timestamp=now_ms())
+
+
+def error(message: str) -> Frame:
+    """What was wrong with a client's frame. The connection goes on."""
+    return _frame(type="error", message=message, timestamp=now_ms())
+
+
+def _frame(**fields: Any) -> Frame:
+    return Frame(json.dumps(fields, separators=(",", ":")).encode())
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+_SYMBOL: Final = {"type": "string", "pattern": "^[A-Z0-9._@-]{1,20}$"}
+_INTERVAL: Final = {"enum": [interval.value for interval in INTERVALS]}
+_TIME_MS: Final = {"type": "integer", "minimum": 0}
+_AMOUNT: Final = {"type": "number", "minimum": 0}
+
+CANDLE_SCHEMA: Final = _object(
+    symbol=_SYMBOL,
+    interval=_INTERVAL,
+    open_time_ms=_TIME_MS,
+    close_time_ms=_TIME_MS,
+    open=_AMOUNT,
+    high=_AMOUNT,
+    low=_AMOUNT,
+    close=_AMOUNT,
+    volume=_AMOUNT,
+    quote_volume=_AMOUNT,
+    taker_buy_volume=_AMOUNT,
+    trade_count={"type": "integer", "minimum": 0},
+    is_closed={"type": "boolean"},
+    epoch={"type": "integer", "minimum": 0},
+    seq={"type": "integer", "minimum": 0},
+    published_at_ms=_TIME_MS,
+)
+FRAME_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
+    "connection": _object(
+        type={"const": "connection"},
+        symbol=_SYMBOL,
+        message={"type": "string"},
+        mode={"const": MODE},
+        interval=_INTERVAL,
+        timestamp=_TIME_MS,
+    ),
+    "initial_data": _object(
+        type={"const": "initial_data"}, symbol=_SYMBOL, data=CANDLE_SCHEMA, timestamp=_TIME_MS
+    ),
+    "price_update": _object(
+        type={"const": "price_update"},
+        symbol=_SYMBOL,
+        data=CANDLE_SCHEMA,
+        source={"enum": ["redis_pubsub", "history"]},
+        timestamp=_TIME_MS,
+    ),
+    "gap": _object(
+        type={"const": "gap"},
+        symbol=_SYMBOL,
+        interval=_INTERVAL,
+        recovered={"const": False},
+        since={"type": "string", "pattern": "^-?[0-9]+:-?[0-9]+$"},
+        message={"type": "string"},
+        timestamp=_TIME_MS,
+    ),
+    "keepalive": _object(type={"const": "keepalive"}, timestamp=_TIME_MS),
+    "pong": _object(type={"const": "pong"}, timestamp=_TIME_MS),
+    "error": _object(type={"const": "error"}, message={"type": "string"}, timestamp=_TIME_MS),
+}
+"""By ``type``: what a client may rely on. ``symbol`` of connection and gap may be ``ALL``."""
+
+CLIENT_FRAME_SCHEMA: Final = {
+    "type": "object",
+    "properties": {"type": {"const": "ping"}},
+    "required": ["type"],
+}
+"""The only frame a client may send; further fields are ignored."""
+
+STATS_SCHEMA: Final = _object(
+    total_connections={"type": "integer", "minimum": 0},
+    connections_by_symbol={"type": "object", "additionalProperties": {"type": "integer", "minimum": 1}},
+    pubsub_active={"type": "boolean"},
+    mode={"const": MODE},
+)
+CANDLES_SCHEMA: Final = _object(
+    symbol=_SYMBOL,
+    interval=_INTERVAL,
+    candles={"type": "array", "items": CANDLE_SCHEMA},
+    forming={"anyOf": [CANDLE_SCHEMA, {"type": "null"}]},
+)
+SYMBOLS_SCHEMA: Final = _object(symbols={"type": "array", "items": _SYMBOL})
+OUT_OF_RANGE_SCHEMA: Final = _object(
+    error={"type": "string"},
+    parameter={"type": "string"},
+    value={"type": "string"},
+    allowed={"type": "string"},
+)
+"""Body of HTTP 422."""
