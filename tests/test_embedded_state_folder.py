@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.embedded.state_folder import SOCKET_PATH_LIMIT, StateFolder
+from pipeline.errors import StateFolderError
+
+
+def test_a_folder_is_taken_by_one_run_only_and_the_other_one_is_told_by_whom(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path / "state")
+    folder.take()
+    with pytest.raises(StateFolderError) as error:
+        StateFolder(tmp_path / "state").take()
+    assert str(tmp_path / "state") in str(error.value)
+    assert f"process {os.getpid()}" in str(error.value)
+    assert "\n" not in str(error.value)
+    folder.release()
+
+
+def test_a_folder_can_be_taken_again_after_it_was_released(tmp_path: Path) -> None:
+    first = StateFolder(tmp_path)
+    first.take()
+    first.release()
+    second = StateFolder(tmp_path)
+    second.take()
+    second.release()
+
+
+def test_the_lock_of_a_run_that_was_killed_is_no_lock(tmp_path: Path) -> None:
+    program = "import sys, pathlib, os; from pipeline.embedded.state_folder import StateFolder as F\n"
+    program += "f = F(pathlib.Path(sys.argv[1])); f.take(); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", program, tmp_path], check=False)
+    assert (tmp_path / "lock").read_text().strip().isdigit()
+    folder = StateFolder(tmp_path)
+    folder.take()
+    folder.release()
+
+
+def test_a_folder_stays_taken_while_a_child_of_a_killed_run_still_lives(tmp_path: Path) -> None:
+    # The run is gone (its process id is free), but something it started holds the lock for 1 s more.
+    program = """
+import os, pathlib, subprocess, sys
+from pipeline.embedded.state_folder import StateFolder
+folder = StateFolder(pathlib.Path(sys.argv[1]))
+folder.take()
+subprocess.Popen(["sleep", "1"], pass_fds=(folder.lock_fd,), stdout=subprocess.DEVNULL)
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", program, tmp_path], check=False)
+    began = time.monotonic()
+    folder = StateFolder(tmp_path)
+    folder.take()
+    assert time.monotonic() - began > 0.3, "it was taken while the child still lived"
+    folder.release()
+
+
+@pytest.mark.parametrize("kind", ["below a file", "read-only"])
+def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path, kind: str) -> None:
+    if kind == "below a file":
+        (tmp_path / "file").write_text("")
+        path = tmp_path / "file" / "state"
+    else:
+        path = Path("/proc/candlecast") if sys.platform == "linux" else Path("/candlecast")
+    with pytest.raises(StateFolderError, match="cannot be written") as error:
+        StateFolder(path).take()
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_only_the_owner_can_enter_the_folder_of_the_socket(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    folder.take()
+    assert stat.S_IMODE(folder.socket.parent.stat().st_mode) == 0o700
+    folder.release()
+
+
+def test_a_deep_folder_gets_a_short_socket_path_and_always_the_same(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    folder = StateFolder(deep)
+    assert len(os.fsencode(folder.socket)) < SOCKET_PATH_LIMIT
+    assert folder.socket == StateFolder(deep).socket
+    assert folder.socket != StateFolder(deep.with_name("other")).socket
+    folder.take()
+    assert stat.S_IMODE(folder.socket.parent.stat().st_mode) == 0o700
+    folder.release()
+    assert not folder.socket.parent.exists()
+
+
+def test_a_socket_folder_that_somebody_else_could_enter_is_refused(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path / ("d" * 60) / ("e" * 60))
+    folder.socket.parent.mkdir(mode=0o777)
+    folder.socket.parent.chmod(0o777)
+    try:
+        with pytest.raises(StateFolderError, match="nobody else can enter"):
+            folder.take()
+    finally:
+        folder.socket.parent.rmdir()
+
+
+def test_a_socket_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path / ("d" * 60) / ("e" * 60))
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    folder.socket.parent.symlink_to(tmp_path / "elsewhere")
+    try:
+        with pytest.raises(StateFolderError, match="nobody else can enter"):
+            folder.take()
+    finally:
+        folder.socket.parent.unlink()
