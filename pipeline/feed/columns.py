@@ -122,9 +122,7 @@ class ColumnReader:
         return csv.read_csv(
             pa.py_buffer(data),
             read_options=csv.ReadOptions(column_names=self._names, use_threads=False, block_size=len(data) + 1),
-            convert_options=csv.ConvertOptions(
-                column_types=types, include_columns=list(types), null_values=[], strings_can_be_null=False
-            ),
+            convert_options=csv.ConvertOptions(column_types=types, include_columns=list(types), null_values=[]),
         )
 
     def _by_columns(self, data: bytes, ends: Places, table: pa.Table) -> list[Lines]:

@@ -82,7 +82,7 @@ def replay(
     the windows of these trades and no later ones. InputFileError before anything is written;
     FeedStopped if the writer's ``stop`` is set before the end.
     """
-    tape = Tape(paths, where, time.time_ns() // 1_000_000 + FUTURE_MS)
+    tape = Tape(paths, where, _now_ms() + FUTURE_MS)
     position = writer.resume().position
     if position is not None and position.startswith("{"):
         log.info("replay: was played to its end before")
@@ -91,6 +91,10 @@ def replay(
     for stretch in run.not_written(tape, position):
         run.play(stretch)
     return run.finish(is_last)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class _Replay:
@@ -165,7 +169,7 @@ class _Replay:
         while (now_ms := self._clock.event_time_ms()) < times[0]:
             if self._writer.stop.wait(self._clock.seconds_until(int(times[0]))):
                 raise FeedStopped
-            if time.monotonic() - silent_since > HEARTBEAT_MS / 1000:
+            if time.monotonic() - silent_since >= HEARTBEAT_MS / 1000:
                 silent_since = time.monotonic()
                 self._writer.heartbeat(now_ms)
         return start + max(1, int(np.argmax(times > now_ms)) if times.max() > now_ms else len(times))
