@@ -29,6 +29,10 @@ RANGES: Final[dict[Interval, tuple[tuple[str, int | None], ...]]] = {
 """Range buttons of each interval: label and milliseconds; None for everything that is loaded."""
 
 
+MOST_FLAT: Final = 1_000
+"""Candles drawn for windows without trades."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """How a person wants to see the candles."""
@@ -52,18 +56,21 @@ def bar(candle: Candle) -> Bar:
     )
 
 
-def fill_gaps(bars: Sequence[Bar], width_ms: int, limit: int = 2_000) -> list[Bar]:
-    """``bars`` with a flat one, at the previous close and without volume, where nobody traded."""
+def fill_gaps(bars: Sequence[Bar], width_ms: int, most: int = MOST_FLAT) -> list[Bar]:
+    """``bars`` with a flat one, at the previous close and without volume, where nobody traded.
+
+    At most ``most`` of them, the newest ones.
+    """
     filled: list[Bar] = []
-    for each in bars:
-        if filled:
-            before = filled[-1]
-            first = max(before.open_time_ms + width_ms, each.open_time_ms - limit * width_ms)
-            for time_ms in range(first, each.open_time_ms, width_ms):
-                price = before.close
-                filled.append(Bar(time_ms, price, price, price, price, 0.0, 0.0, 0))
+    for index in range(len(bars) - 1, -1, -1):
+        each = bars[index]
+        next_ms = bars[index + 1].open_time_ms if index + 1 < len(bars) else each.open_time_ms
+        for time_ms in range(next_ms - width_ms, each.open_time_ms, -width_ms)[:most]:
+            price = each.close
+            filled.append(Bar(time_ms, price, price, price, price, 0.0, 0.0, 0))
+            most -= 1
         filled.append(each)
-    return filled[-limit:]
+    return filled[::-1]
 
 
 def figure(candles: Sequence[Candle], view: View, palette: Palette) -> dict[str, Any]:

@@ -9,7 +9,7 @@ const QUIET_MS = 10_000; // no update for so long: say so
 export const base = new URL(import.meta.url).pathname.replace(/assets\/.*$/, "");
 
 export class Feed extends EventTarget {
-  /** Events: "candle" (detail: candle), "state" (detail: this). */
+  /** Events: "candle" (detail: candle), "gap" (candles were lost), "state" (detail: this). */
   constructor(symbol, interval) {
     super();
     this.symbol = symbol;
@@ -79,6 +79,8 @@ export class Feed extends EventTarget {
     if (frame.type === "price_update" || frame.type === "initial_data") {
       this.attempt = 0; // only data proves that the server is well
       for (const candle of [frame.data].flat()) if (candle?.open_time_ms) this.#candle(candle, frame.type);
+    } else if (frame.type === "gap") {
+      this.dispatchEvent(new CustomEvent("gap", { detail: frame }));
     } else if (frame.type === "pong") {
       clearTimeout(this.pongDue);
       this.#setClock(frame.timestamp);

@@ -30,6 +30,7 @@ class LiveChart {
     this.observer = new ResizeObserver(() => this.#resized());
     this.onCandle = (event) => this.#tick(event.detail);
     this.onState = () => this.#state();
+    this.onGap = () => this.#heal();
     this.#listenToPointer();
   }
 
@@ -67,12 +68,14 @@ class LiveChart {
     this.feed = acquire(this.data.symbol, this.data.interval);
     this.feed.addEventListener("candle", this.onCandle);
     this.feed.addEventListener("state", this.onState);
+    this.feed.addEventListener("gap", this.onGap);
   }
 
   #unsubscribe() {
     if (!this.feed) return;
     this.feed.removeEventListener("candle", this.onCandle);
     this.feed.removeEventListener("state", this.onState);
+    this.feed.removeEventListener("gap", this.onGap);
     release(this.feed);
     this.feed = null;
   }

@@ -4,6 +4,7 @@
 import { base } from "./feed.js";
 
 const KEEP = 2000; // rows; older ones are fetched again when someone pans back to them
+const MOST_FLAT = 1000; // candles drawn for windows without trades
 
 export class Series {
   constructor(symbol, interval, widthMs) {
@@ -71,7 +72,7 @@ export class Series {
     const answer = await fetch(`${path}?interval=${this.interval}&${query}`, { cache: "no-store" });
     if (!answer.ok) throw new Error(`history answered ${answer.status}`);
     const body = await answer.json();
-    return Array.isArray(body) ? body : body.candles;
+    return body.forming ? [...body.candles, body.forming] : body.candles;
   }
 
   #isGap(candle) {
@@ -112,20 +113,21 @@ function isNewer(candle, known) {
 }
 
 /**
- * Rows with a flat one (at the previous close, without volume) for each window without trades.
- * The same rule as dashboard/chart.py's fill_gaps; a browser test holds the two together.
+ * Rows with a flat one (at the previous close, without volume) for each window without trades:
+ * at most `most` of them, the newest ones. The same rule as dashboard/chart.py's fill_gaps; a
+ * browser test holds the two together.
  */
-export function fillGaps(rows, widthMs, limit = KEEP) {
+export function fillGaps(rows, widthMs, most = MOST_FLAT) {
   const filled = [];
-  for (const row of rows) {
-    const before = filled.at(-1);
-    if (before) {
-      const from = Math.max(before.open_time_ms + widthMs, row.open_time_ms - limit * widthMs);
-      for (let time = from; time < row.open_time_ms; time += widthMs) filled.push(flat(before, time));
-    }
+  let left = most;
+  for (let index = rows.length - 1; index >= 0; index -= 1) {
+    const row = rows[index];
+    const next = rows[index + 1];
+    let time = next ? next.open_time_ms - widthMs : 0;
+    for (; left > 0 && time > row.open_time_ms; time -= widthMs, left -= 1) filled.push(flat(row, time));
     filled.push(row);
   }
-  return filled.slice(-limit);
+  return filled.reverse();
 }
 
 function flat(before, time) {

@@ -32,7 +32,7 @@ def chart(page: Page, expression: str) -> Any:
 
 def open_live(page: Page, url: str) -> None:
     open_page(page, url)
-    page.wait_for_function(f"() => {CHART}?.series?.rows.length > 1")
+    page.wait_for_function("() => document.querySelector('.cc-chart')?.chart?.series?.rows.length > 1")
     page.wait_for_selector(".cc-plot .main-svg")
 
 
@@ -195,7 +195,6 @@ def test_closed_candles_go_into_the_figure_when_they_close(
     first = chart(page, "chart.drawnUntilMs")
     page.wait_for_function(f"() => {CHART}.drawnUntilMs >= {first + 4000}")
     assert chart(page, "chart.plot.data[0].x.at(-1) === chart.drawnUntilMs")
-    assert chart(page, "chart.counts.heals") == 0
 
 
 def test_older_candles_are_fetched_when_someone_pans_to_them(page: Page, app: str) -> None:
