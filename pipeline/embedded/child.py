@@ -8,6 +8,7 @@ a pipe we hold) ends the whole group: first politely, then for good.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -30,6 +31,9 @@ exec "$@"
 """``read`` returns when our end of the pipe closes, for whatever reason. ``exec`` makes the process
 we started the command itself, so that its id and its exit code are the command's."""
 
+_LAST_STEP_S: Final = 1.0
+"""What the system may take to end a process after SIGKILL."""
+
 
 class Child:
     """A running command. The one who made it calls :meth:`end`, also after it died by itself."""
@@ -42,15 +46,23 @@ class Child:
         keep_fds: Iterable[int] = (),
     ) -> None:
         self._log = log
-        self._process = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARDED, "guard", *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=dict(env),
-            start_new_session=True,
-            pass_fds=tuple(keep_fds),
-        )
+        # Nobody writes to this pipe. It ends when the last process that inherited it has ended.
+        self._alive, inherited = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", _GUARDED, "guard", *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=dict(env),
+                start_new_session=True,
+                pass_fds=(inherited, *keep_fds),
+            )
+        except BaseException:
+            os.close(self._alive)
+            raise
+        finally:
+            os.close(inherited)
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read_output, name=f"output-{log.path.stem}", daemon=True)
         self._reader.start()
@@ -75,7 +87,11 @@ class Child:
         self._process.wait()
         assert self._process.stdin is not None  # noqa: S101  it is a pipe, see above
         self._process.stdin.close()
-        self._reader.join(1)
+        alive = select.poll()  # not select(): our descriptors' numbers may be past 1,023
+        alive.register(self._alive, select.POLLIN)
+        alive.poll(1_000 * _LAST_STEP_S)
+        os.close(self._alive)
+        self._reader.join(_LAST_STEP_S)
 
     def _signal(self, number: signal.Signals) -> None:
         # PermissionError is how macOS says that only zombies are left in the group.
