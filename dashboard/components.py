@@ -42,11 +42,18 @@ _market_table = _component("markets")
 _console = _component("console")
 _moving_picture = _component("pipeline")
 _plot = _component("plot")
+_preload = _component("preload")
 
 _COLUMNS: Final = (
     "open_time_ms", "open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume",
     "trade_count", "is_closed", "epoch", "seq", "published_at_ms",
 )  # fmt: skip
+
+
+def preload() -> None:
+    """Have the browser load Plotly already while the script goes on. Takes no room."""
+    with st.container(key="preload"):
+        _preload(key="preload_plotly", data={"plotly": PLOTLY_PATH})
 
 
 def masthead(

@@ -39,7 +39,6 @@ class Reading:
     revisions_per_s: float
     latency: tuple[int, ...]
     websocket_clients: int
-    sessions: int
 
 
 @dataclass(frozen=True, slots=True)

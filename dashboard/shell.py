@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from dashboard import startup  # noqa: E402
+from dashboard import components, startup  # noqa: E402
 
 ASSETS = ROOT / "dashboard" / "assets"
 PAGES = ROOT / "pages"
@@ -26,5 +26,6 @@ page = st.navigation(
         st.Page(PAGES / "console.py", title="Console", icon=":material/terminal:"),
     ]
 )
+components.preload()
 startup.wait_for_first_candle()
 page.run()

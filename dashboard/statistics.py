@@ -92,7 +92,6 @@ class Statistics:
             revisions_per_s=sum(second.revisions for second in seconds) / max(1, len(seconds)),
             latency=tuple(map(sum, zip(*(second.latency for second in seconds), strict=True))) or (0,),
             websocket_clients=own.gateway.connections,
-            sessions=0,
         )
         return Look(reading, late, rejected)
 
