@@ -80,7 +80,7 @@ class _Listeners(list[Listener[Heard]]):
 
 
 class Hub:
-    """Thread-safe. ``connected`` is whether the Pub/Sub subscription is up at this moment."""
+    """Thread-safe. ``connected``: the Pub/Sub subscription is up, and what was missed was read."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

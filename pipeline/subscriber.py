@@ -81,11 +81,11 @@ class Subscriber:
             connection.connect()
             connection.send_command("SUBSCRIBE", keys.UPDATES_CHANNEL)
             connection.read_response()
+            healer = Healer(Store(client), self._hub)
+            self._instance = healer.heal_all(self._instance)
             self._hub.connected = True
             self._hub.reconnects += self._was_connected
             self._was_connected = True
-            healer = Healer(Store(client), self._hub)
-            self._instance = healer.heal_all(self._instance)
             self._backoff.succeeded()
             self._read(connection, healer)
         finally:

@@ -82,7 +82,7 @@ def serve(
 
     app = Starlette(routes=gateway.routes, lifespan=lifespan, middleware=middleware)
     sock = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    config = uvicorn.Config(app, log_level="warning", ws="websockets-sansio", **options)
+    config = uvicorn.Config(app, log_config=None, ws="websockets-sansio", **options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
     thread.start()

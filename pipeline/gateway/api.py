@@ -103,6 +103,7 @@ class Api:
         yield from gauge(
             name("clients_plain"), "Clients served without the server's transport.", counts.plain_clients
         )
+        yield from gauge(name("clients_limit"), "WebSocket clients at most.", self._gateway.capacity)
         yield from gauge(name("pubsub_active"), "1 while the Redis subscription is up.", int(hub.connected))
         yield from gauge(name("last_message_age_seconds"), "Since the newest message from Redis.", age_s)
         yield from counter(name("messages_total"), "Messages from Redis.", hub.messages)

@@ -81,6 +81,7 @@ class FanOut:
         self._wheel: list[dict[Client, None]] = [{} for _ in range(_WHEEL)]
         self._spoke = 0
         self._spokes: dict[Client, int] = {}
+        self._spread_done = asyncio.Event()
         self.board = Hub()
 
     def __len__(self) -> int:
@@ -114,9 +115,16 @@ class FanOut:
             while True:
                 await inbox.filled.wait()
                 await self._spread(inbox.take())
+                self._spread_done.set()
         finally:
             for stop in stop_listening:
                 stop()
+
+    async def spread(self) -> None:
+        """Wait until what the hub has told by now is on the board and sent."""
+        self._spread_done.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._spread_done.wait(), 1)
 
     async def keep_alive(self) -> None:
         """Until cancelled: a keepalive to each client, a portion at a time."""

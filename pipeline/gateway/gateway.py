@@ -19,8 +19,10 @@ from pipeline.gateway.metrics import Metrics
 from pipeline.gateway.prices import Prices
 from pipeline.gateway.resume import Missed
 from pipeline.hub import Hub
+from pipeline.market import Interval
 from pipeline.settings import Settings
 from pipeline.store import Store
+from pipeline.subscriber import read_updates
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +79,15 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._client.close()
 
+    async def remember(self, symbol: str, interval: str) -> None:
+        """Have what Redis keeps of a symbol that was not heard of yet; one of ``retry.RETRYABLE``."""
+        if self.hub.has(symbol):
+            return
+        history = await asyncio.to_thread(self.store.history, symbol, Interval(interval), 1)
+        latest = await asyncio.to_thread(self.store.latest_of, [symbol])
+        if self.hub.apply(read_updates([text.encode() for text in [*history, *latest]])):
+            await self.fan_out.spread()
+
     def join(self, client: Client) -> None:
         self.fan_out.join(client)
         self.metrics.plain_clients += client.transport is None
@@ -98,7 +109,7 @@ def _allow_files(wanted: int) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
         soft = reachable
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        log.warning(
+        log.info(
             "MAX_CLIENTS: the system allows %d open files, so at most %d clients", soft, soft - _OTHER_FILES
         )
         return soft - _OTHER_FILES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -15,8 +16,8 @@ from pipeline.gateway import doors, frames
 from pipeline.gateway.client import GONE, Client
 from pipeline.gateway.fanout import ALL, note, slot_of
 from pipeline.gateway.slots import Slot
-from pipeline.gateway.wire import Frame
-from pipeline.hub import Position, Update
+from pipeline.gateway.wire import NOT_UTF8, Frame
+from pipeline.hub import Known, Position, Update
 from pipeline.retry import RETRYABLE
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+NO_TEXT: Final = 1007
 POLICY: Final = 1008
 TOO_BIG: Final = 1009
 TRY_LATER: Final = 1013
@@ -95,7 +97,7 @@ class Prices:
         subprotocol = doors.subprotocol_for(ask.scope.get("subprotocols", []))
         await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
         try:
-            client.symbol = await self._admit(ask)
+            client.symbol = await self._admit(ask, interval)
         except Refused as refused:
             self._refuse(client, refused)
             await self._listen(client, receive)
@@ -107,7 +109,7 @@ class Prices:
         finally:
             gateway.leave(client)
 
-    async def _admit(self, ask: WebSocket) -> str:
+    async def _admit(self, ask: WebSocket, interval: str) -> str:
         """The symbol that the client may have; Refused if it may not."""
         gateway = self._gateway
         if not doors.token_shown(ask.headers, ask.scope.get("subprotocols", []), gateway.settings.ws_token):
@@ -118,6 +120,8 @@ class Prices:
         try:
             if symbol != ALL and not await gateway.known.has(symbol):
                 raise Refused(POLICY, "symbol", f"unknown symbol {symbol}")
+            if symbol != ALL:
+                await gateway.remember(symbol, interval)
         except RETRYABLE:
             raise Refused(TRY_LATER, "not ready", "not ready yet, try again later") from None
         if gateway.connections >= gateway.capacity:
@@ -137,17 +141,17 @@ class Prices:
             client.send([*hello, *(_initial(update) for update in newest if update)])
             return
         client.hold()
-        latest, until = board.latest(*pair), board.known(pair).position
-        client.release([*hello, *await self._missed(client, since, latest, until)])
+        missed = await self._missed(client, since, board.latest(*pair), replace(board.known(pair)))
+        client.release([*hello, *missed])
 
     async def _missed(
-        self, client: Client, since: Position, latest: Update | None, until: Position
+        self, client: Client, since: Position, latest: Update | None, known: Known
     ) -> list[tuple[Slot, Frame]]:
-        """Frames that bring a client from ``since`` to ``until``, the position of the board."""
+        """Frames that bring a client from ``since`` to ``known``, where the board was when it joined."""
         pair = (client.symbol, client.interval)
         fresh = [_initial(latest)] if latest else []
         try:
-            missed = await self._gateway.missed.between(pair, since, until)
+            missed = await self._gateway.missed.between(pair, since, known)
         except RETRYABLE:
             return [_gap(client, since, "History cannot be read at the moment."), *fresh]
         if missed is None:
@@ -181,6 +185,8 @@ class Prices:
         now_s = time.monotonic()
         if rate.exceeded(now_s):
             raise Refused(POLICY, "rate", f"more than {limits.inbound_per_s} messages a second")
+        if NOT_UTF8 in message:
+            raise Refused(NO_TEXT, "not utf-8", "text that is not UTF-8")
         text, data = message.get("text"), message.get("bytes")
         payload = text.encode() if text is not None else data or b""
         if len(payload) > limits.inbound_bytes:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from pipeline.hub import Pair, Position, Update
+from pipeline.hub import Known, Pair, Position, Update
 from pipeline.market import Interval
 from pipeline.store import Store
 from pipeline.subscriber import read_updates
@@ -24,17 +24,20 @@ class Missed:
         self._longest = longest
         self._read: dict[Pair, tuple[Position, int, list[Update]]] = {}
 
-    async def between(self, pair: Pair, since: Position, until: Position) -> list[Update] | None:
-        """Closed candles after ``since``, up to ``until``, in order of their position.
+    async def between(self, pair: Pair, since: Position, known: Known) -> list[Update] | None:
+        """Closed candles after ``since``, up to what is ``known``, in order of their position.
 
         None if that list could have a hole. One of ``retry.RETRYABLE`` while Redis is away.
         """
+        until = known.position
         if since > until:
             return None  # from another database, or invented
         if since == until:
             return []
         for count in (_FEW, self._longest + 1):
             closed = await self._newest(pair, until, count)
+            if known.closed_ms >= 0 and all(update.open_time_ms != known.closed_ms for update in closed):
+                return None  # history was wiped, or is of another database
             if reaches_back(closed, since, untrimmed=self._is_whole(closed, count)):
                 return [update for update in closed if since < update.position <= until]
         return None

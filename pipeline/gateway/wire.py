@@ -9,7 +9,9 @@ get the plain way: the same frames, by ``send``.
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
+import weakref
 from typing import Any, Final
 
 from starlette.types import Receive
@@ -18,6 +20,8 @@ from pipeline.gateway.limits import Limits
 
 _REACHABLE: Final = "uvicorn.protocols.websockets."
 _FINAL_TEXT: Final = 0x81
+NOT_UTF8: Final = "not_utf8"
+"""Key in a received message: it was text that is none."""
 
 
 class Frame:
@@ -74,7 +78,29 @@ def tighten(server: Any | None, limits: Limits) -> None:
     parser: Any = getattr(server, "conn", None)
     if hasattr(parser, "max_message_size"):
         parser.max_message_size = limits.inbound_hard_bytes
+    if all(
+        hasattr(server, name) for name in ("send_receive_event_to_app", "curr_msg_data_type", "frames", "queue")
+    ):
+        server.send_receive_event_to_app = functools.partial(_deliver, weakref.ref(server))
     transport = transport_of(server)
     sock = transport.get_extra_info("socket") if transport else None
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.socket_buffer_bytes)
+
+
+def _deliver(reference: weakref.ref[Any]) -> None:
+    """Hand a message to the app; in place of uvicorn's own, which any stranger can make log tracebacks.
+
+    It logs one for text that is not UTF-8, and fails with another if the close frame follows at once.
+    """
+    server = reference()
+    if server is None:
+        return
+    if server.curr_msg_data_type == "text":
+        try:
+            b"".join(server.frames).decode()
+        except UnicodeDecodeError:
+            server.frames = []
+            server.queue.put_nowait({"type": "websocket.receive", NOT_UTF8: True})
+            return
+    type(server).send_receive_event_to_app(server)
