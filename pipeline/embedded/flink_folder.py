@@ -54,7 +54,7 @@ def java_options() -> list[str]:
 def prepare(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """Make ``folder`` anew; the variables for the process that runs the job. Logs are kept.
 
-    Sets FLINK_CONF_DIR, FLINK_LOG_DIR, FLINK_PID_DIR, FLINK_IDENT_STRING, JAVA_HOME, TMPDIR and PATH.
+    They place Flink's conf, log and pid folders, Java and temporary files, and close a door of PyFlink.
     """
     conf, log, pid, tmp, java = (folder / name for name in ("conf", "log", "pid", "tmp", "java"))
     for stale in (conf, pid, tmp, java):
@@ -74,6 +74,9 @@ def prepare(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
         "FLINK_IDENT_STRING": "candlecast",
         "JAVA_HOME": str(java),
         "TMPDIR": str(tmp),
+        # In a local run PyFlink opens a port, to all the network, on which it starts whatever Python
+        # it is told to. Thread mode has no use for it; this word, PyFlink's own, keeps it shut.
+        "_python_worker_execution_mode": "process",
         # The Python inside the JVM finds its packages by the first python3 on the path: must be ours.
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), environ.get("PATH", os.defpath))),
     }

@@ -45,11 +45,11 @@ def of(state_dir: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if (
-                process.status() != psutil.STATUS_ZOMBIE
-                and process.pid != os.getpid()
-                and process.environ().get("STATE_DIR") == str(state_dir)
-            ):
+            # redis-server writes its title over its environment; the title names its socket.
+            marked = process.environ().get("STATE_DIR") == str(state_dir) or any(
+                f"{state_dir}/" in word for word in process.cmdline()
+            )
+            if marked and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
