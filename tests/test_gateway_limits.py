@@ -367,7 +367,7 @@ def test_compression_and_direct_frames_go_together(redis_url: str, redis_client:
         assert running.metric("clients_plain") == 0
 
 
-def test_no_limit_leaves_a_traceback_in_the_log(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_limit_leaves_an_error_in_the_log(running: Running, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         with running.client("NOPE") as client:
             closed_with(client)
@@ -378,4 +378,7 @@ def test_no_limit_leaves_a_traceback_in_the_log(running: Running, caplog: pytest
             client.socket.sendall(b"\xff\xff\xff\xff")  # no frame at all
             closed_with(client)
         refused(running, "BTC?interval=x")
-    assert [record for record in caplog.records if record.exc_info] == []
+        refused(running, "BTC", origin="http://evil.example")
+        assert running.get("/api/candles/BTC?limit=x")[0] == 422
+        wait_until(lambda: running.gateway.connections == 0)
+    assert [record.getMessage() for record in caplog.records] == []

@@ -48,4 +48,13 @@ def _from_environment() -> Starlette:
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Made at the first call: importing this module reads no environment."""
-    await _from_environment()(scope, receive, send)
+    try:
+        served = _from_environment()
+    except SettingsError as error:
+        if scope["type"] != "lifespan":
+            raise
+        # Raised, it would count as "this app has no lifespan", and the server would go on without.
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        return
+    await served(scope, receive, send)

@@ -16,7 +16,7 @@ from pipeline.gateway import doors, frames
 from pipeline.gateway.client import GONE, Client
 from pipeline.gateway.fanout import ALL, note, slot_of
 from pipeline.gateway.slots import Slot
-from pipeline.gateway.wire import NOT_UTF8, Frame
+from pipeline.gateway.wire import NOT_UTF8, Frame, denied, server_of
 from pipeline.hub import Known, Position, Update
 from pipeline.retry import RETRYABLE
 
@@ -71,6 +71,7 @@ class Prices:
             denial = self._denial(ask)
             if denial is not None:
                 await _deny(ask, denial)
+                denied(server_of(receive))
             else:
                 await self._serve(ask, receive, send)
         except GONE:

@@ -88,6 +88,12 @@ def tighten(server: Any | None, limits: Limits) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.socket_buffer_bytes)
 
 
+def denied(server: Any | None) -> None:
+    """Tell uvicorn that the handshake is over: after a denial by a response it logs an error otherwise."""
+    if hasattr(server, "handshake_complete"):
+        server.handshake_complete = True  # type: ignore[union-attr]
+
+
 def _deliver(reference: weakref.ref[Any]) -> None:
     """Hand a message to the app; in place of uvicorn's own, which any stranger can make log tracebacks.
 
