@@ -38,11 +38,11 @@ def live_cards(symbol: str, interval: Interval, shown: Sequence[Bar], places: in
     volume = sum(bar.volume for bar in shown)
     return [
         Card(
-            "Last price",
-            f"{unit}{price(last.close, places)}",
-            f"{percent(change)} in {span}",
+            f"Change, {span}",
+            percent(change),
+            f"from {unit}{price(shown[0].open, places)}",
             "up" if change >= 0 else "down",
-            tuple(bar.close for bar in shown[-60:]),
+            tuple(bar.close for bar in shown),
         ),
         Card(f"High, {span}", f"{unit}{price(high, places)}", f"{percent(high / last.close - 1)} from last"),
         Card(f"Low, {span}", f"{unit}{price(low, places)}", f"{percent(low / last.close - 1)} from last"),

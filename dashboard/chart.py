@@ -99,9 +99,10 @@ def _price(bars: Sequence[Bar], times: list[int], view: View, palette: Palette) 
             "y": [each.close for each in bars],
             "line": {"color": palette.accent, "width": 2},
             "fill": "tozeroy",
+            # The browser adds start and stop: the range of prices in view.
             "fillgradient": {
                 "type": "vertical",
-                "colorscale": [[0, "rgba(45,212,191,0)"], [1, "rgba(45,212,191,0.35)"]],
+                "colorscale": [[0, palette.fade[0]], [1, palette.fade[1]]],
             },
         }
     return {

@@ -99,6 +99,8 @@ def _feed(reading: Reading) -> Station:
 
 
 def _job(reading: Reading) -> Station:
+    if reading.job_age_s is None:
+        return Station("Flink job", (Figure("Folded", "\u2013", "idle", "the job has not spoken yet"),))
     behind = max(0, reading.feed_trades - reading.folded_trades) if reading.folded_trades else 0
     return Station(
         "Flink job",

@@ -22,6 +22,8 @@ class Palette:
     down_volume: str
     lines: tuple[str, ...] = ("#f5b83d", "#5aa9f7", "#c58af9", "#ff8f6b", "#7bdcb5", "#f78fb3")
     accent: str = "#2dd4bf"
+    fade: tuple[str, str] = ("rgba(45,212,191,0)", "rgba(45,212,191,0.32)")
+    """Bottom and top of the area below a line."""
     bg: str = "#0b0f19"
     grid: str = "rgba(139,152,173,0.11)"
     text: str = "#e6eaf2"
@@ -29,7 +31,7 @@ class Palette:
     cross: str = "rgba(230,234,242,0.35)"
     cross_tag: str = "#2a3650"
 
-    def for_browser(self) -> dict[str, str]:
+    def for_browser(self) -> dict[str, object]:
         """The colours by the names that the JavaScript uses."""
         words = {"up_fill": "upFill", "down_fill": "downFill", "up_volume": "upVolume",
                  "down_volume": "downVolume", "cross_tag": "crossTag"}  # fmt: skip

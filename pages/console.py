@@ -14,7 +14,7 @@ with st.sidebar:
     symbol = st.selectbox("Symbol", session.symbols(), key="symbol", bind="query-params")
     interval = st.segmented_control(
         "Interval", [each.value for each in INTERVALS], default="1m", required=True,
-        key="interval", bind="query-params",
+        key="interval", bind="query-params", width="stretch", wrap=False,
     )  # fmt: skip
 path = template.format(symbol=symbol, interval=interval)
 

@@ -20,12 +20,12 @@ with st.sidebar:
     interval = Interval(
         st.segmented_control(
             "Interval", [each.value for each in INTERVALS], default="1m", required=True,
-            key="interval", bind="query-params",
+            key="interval", bind="query-params", width="stretch", wrap=False,
         )
     )  # fmt: skip
     chart_type = st.segmented_control(
         "Chart", CHART_TYPES, default="candles", required=True, key="chart", bind="query-params",
-        format_func=str.capitalize,
+        format_func=str.capitalize, width="stretch", wrap=False,
     )  # fmt: skip
     names = st.multiselect(
         "Indicators", INDICATORS, default=["SMA 7", "SMA 25"], key="indicators", bind="query-params",

@@ -98,9 +98,9 @@ def test_the_book_keeps_two_hours_of_minutes(redis_client: redis.Redis) -> None:
 def test_cards_say_what_the_shown_candles_did() -> None:
     cards = live_cards("BTC", Interval.M1, bars(120, MINUTE, 100, 1), 2)
     assert [card.label for card in cards] == [
-        "Last price", "High, 2h", "Low, 2h", "Volume, 2h", "Volatility, 2h",
+        "Change, 2h", "High, 2h", "Low, 2h", "Volume, 2h", "Volatility, 2h",
     ]  # fmt: skip
-    assert cards[0].value == "$219.00" and cards[0].note == "+119.00% in 2h" and cards[0].tone == "up"
+    assert cards[0].value == "+119.00%" and cards[0].note == "from $100.00" and cards[0].tone == "up"
     assert cards[1].value == "$220.00" and cards[2].value == "$99.00"
     assert cards[3].value == "240 BTC"
     assert live_cards("BTC", Interval.M1, bars(1, MINUTE), 2)[4].note == "needs three candles"

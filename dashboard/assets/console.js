@@ -33,6 +33,7 @@ class Console {
       if (this.socket) this.#disconnect("closed by you");
       else this.#go();
     });
+    this.list.addEventListener("click", (event) => event.target.closest("li")?.classList.toggle("open"));
     this.form.addEventListener("click", (event) => this.#do(event.target.dataset.do));
   }
 

@@ -175,8 +175,8 @@ class LiveChart {
     const tail = this.series.rows.length - this.series.firstOpen;
     const closed = tail ? rows.slice(0, -tail) : rows;
     this.drawnUntilMs = closed.at(-1)?.open_time_ms ?? 0;
-    const traces = this.data.figure.data.map((trace) => this.#filled(trace, rows, closed.length));
     const layout = { ...this.data.figure.layout, ...this.#ranges(rows) };
+    const traces = this.data.figure.data.map((trace) => this.#filled(trace, rows, closed.length));
     this.rendering = true;
     this.Plotly.react(this.plot, traces, layout, PLOT_CONFIG);
     this.rendering = false;
@@ -194,7 +194,10 @@ class LiveChart {
       const column = (name) => drawn.map((row) => row[name]);
       return { ...trace, x, open: column("open"), high: column("high"), low: column("low"), close: column("close") };
     }
-    if (role === "line") return { ...trace, x, y: drawn.map((row) => row.close) };
+    if (role === "line") {
+      const [start, stop] = this.yRange;
+      return { ...trace, x, y: drawn.map((row) => row.close), fillgradient: { ...trace.fillgradient, start, stop } };
+    }
     if (role === "volume") {
       const { colors } = this.data;
       const color = drawn.map((row) => (row.close >= row.open ? colors.upVolume : colors.downVolume));

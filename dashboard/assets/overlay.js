@@ -53,9 +53,28 @@ export class Overlay {
   }
 
   #price(scene, y) {
-    if (scene.style === "line") this.#lines(scene, "price", y);
-    else for (const row of scene.rows) this.#candle(row, scene.colors, y);
+    if (scene.style === "line") {
+      this.#area(scene, y);
+      this.#lines(scene, "price", y);
+    }
+    for (const row of scene.style === "line" ? [] : scene.rows) this.#candle(row, scene.colors, y);
     this.#lines(scene, "y", y);
+  }
+
+  /** The end of the area below a line chart, with the gradient that Plotly drew the rest in. */
+  #area(scene, y) {
+    const points = scene.lines.find((line) => line.axis === "price")?.points ?? [];
+    if (points.length < 2) return;
+    const { yaxis } = this.plot._fullLayout;
+    const [top, bottom] = [yaxis._offset, yaxis._offset + yaxis._length];
+    const fill = this.context.createLinearGradient(0, bottom, 0, top);
+    scene.colors.fade.forEach((color, place) => fill.addColorStop(place, color));
+    this.context.fillStyle = fill;
+    this.context.beginPath();
+    this.context.moveTo(this.x(points[0][0]), bottom);
+    for (const [time, value] of points) this.context.lineTo(this.x(time), y(value));
+    this.context.lineTo(this.x(points.at(-1)[0]), bottom);
+    this.context.fill();
   }
 
   #candle(row, colors, y) {
