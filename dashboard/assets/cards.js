@@ -45,7 +45,7 @@ class Cards {
   }
 
   #flash(box, value) {
-    const number = (text) => Number(text.replace(/[^0-9.-]/g, ""));
+    const number = (text) => Number(text.replace("\u2212", "-").replace(/[^0-9.-]/g, ""));
     const rose = number(value) >= number(box.textContent);
     box.getAnimations().forEach((animation) => animation.cancel());
     const style = getComputedStyle(document.documentElement);

@@ -172,11 +172,11 @@ class LiveChart {
     this.mustRender = false;
     this.counts.renders += 1;
     const rows = this.#shown();
-    const tail = this.series.rows.length - this.series.firstOpen;
-    const closed = tail ? rows.slice(0, -tail) : rows;
-    this.drawnUntilMs = closed.at(-1)?.open_time_ms ?? 0;
     const layout = { ...this.data.figure.layout, ...this.#ranges(rows) };
-    const traces = this.data.figure.data.map((trace) => this.#filled(trace, rows, closed.length));
+    const openMs = this.series.rows[this.series.firstOpen]?.open_time_ms ?? Infinity;
+    const end = rows.findLastIndex((row) => row.open_time_ms < openMs) + 1;
+    this.drawnUntilMs = end ? rows[end - 1].open_time_ms : 0;
+    const traces = this.data.figure.data.map((trace) => this.#filled(trace, rows, this.#nearView(rows), end));
     this.rendering = true;
     this.Plotly.react(this.plot, traces, layout, PLOT_CONFIG);
     this.rendering = false;
@@ -185,10 +185,18 @@ class LiveChart {
     this.#describe();
   }
 
-  #filled(trace, rows, count) {
+  /** Index of the first row worth drawing: one view's width before the view, to pan into. */
+  #nearView(rows) {
+    const [from, to] = this.view;
+    const index = rows.findIndex((row) => row.open_time_ms >= from - (to - from));
+    return Math.max(0, index);
+  }
+
+  /** `trace` with the rows from `start` to before `end`. */
+  #filled(trace, rows, start, end) {
     const { role, spec, line } = trace.meta;
     const shift = this.shift;
-    const drawn = rows.slice(0, count);
+    const drawn = rows.slice(start, end);
     const x = drawn.map((row) => row.open_time_ms + shift);
     if (role === "candles") {
       const column = (name) => drawn.map((row) => row[name]);
@@ -203,7 +211,7 @@ class LiveChart {
       const color = drawn.map((row) => (row.close >= row.open ? colors.upVolume : colors.downVolume));
       return { ...trace, x, y: drawn.map((row) => row.volume), marker: { ...trace.marker, color } };
     }
-    return { ...trace, x, y: this.#lines(spec, rows)[line].slice(0, count) };
+    return { ...trace, x, y: this.#lines(spec, rows)[line].slice(start, end) };
   }
 
   /** Milliseconds added to every time before it is drawn: Plotly's dates have no time zone. */
@@ -224,7 +232,8 @@ class LiveChart {
     return {
       xaxis: { ...layout.xaxis, range: [from + this.shift, to + this.shift] },
       yaxis: { ...layout.yaxis, range: this.yRange },
-      yaxis2: { ...layout.yaxis2, range: [0, this.volumeTop] },
+      // Not 20m for 0.020: thousandths look like millions.
+      yaxis2: { ...layout.yaxis2, range: [0, this.volumeTop], tickformat: this.volumeTop < 1000 ? ",~f" : "~s" },
     };
   }
 
@@ -408,7 +417,7 @@ class LiveChart {
   /** The figure with everything that is on the screen, as a PNG of 1600 x 900. */
   async png() {
     const rows = this.#shown();
-    const traces = this.data.figure.data.map((trace) => this.#filled(trace, rows, rows.length));
+    const traces = this.data.figure.data.map((trace) => this.#filled(trace, rows, this.#nearView(rows), rows.length));
     const { bg } = this.data.colors;
     const title = { text: `${this.data.symbol} ${this.data.interval}`, x: 0.02, font: { color: this.data.colors.text } };
     const layout = { ...this.data.figure.layout, ...this.#ranges(rows), paper_bgcolor: bg, title, margin: { l: 20, r: 80, t: 50, b: 40 } };

@@ -75,7 +75,8 @@ def settle(page: Page, url: str, path: str) -> None:
     if page.locator(".cc-console").count():
         page.get_by_role("button", name="Connect").click()
     page.wait_for_function(
-        "() => [...document.querySelectorAll('.cc-plot, .cc-plot-box')].every(box => box.querySelector('.main-svg'))"
+        "() => [...document.querySelectorAll('.cc-plot, .cc-plot-box')]"
+        ".every(box => box.querySelector('.main-svg'))"
     )
     page.wait_for_function("() => document.querySelector('.cc-badge').dataset.state === 'live'")
     page.wait_for_timeout(5_000 if "pipeline" in path or "console" in path else 2_500)
