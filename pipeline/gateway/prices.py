@@ -16,7 +16,7 @@ from pipeline.gateway import doors, frames
 from pipeline.gateway.client import GONE, Client
 from pipeline.gateway.fanout import ALL, note, slot_of
 from pipeline.gateway.slots import Slot
-from pipeline.gateway.wire import NOT_UTF8, Frame, denied, server_of
+from pipeline.gateway.wire import NOT_UTF8, Frame, accepted, denied, server_of
 from pipeline.hub import Known, Position, Update
 from pipeline.retry import RETRYABLE
 
@@ -97,6 +97,7 @@ class Prices:
         await receive()  # websocket.connect
         subprotocol = doors.subprotocol_for(ask.scope.get("subprotocols", []))
         await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+        accepted(server_of(receive))
         try:
             client.symbol = await self._admit(ask, interval)
         except Refused as refused:

@@ -94,6 +94,13 @@ def denied(server: Any | None) -> None:
         server.handshake_complete = True  # type: ignore[union-attr]
 
 
+def accepted(server: Any | None) -> None:
+    """Let go of the handshake, which uvicorn keeps for as long as the connection: 3 KB a client."""
+    for name in ("request", "response"):
+        if hasattr(server, name):
+            setattr(server, name, None)
+
+
 def _deliver(reference: weakref.ref[Any]) -> None:
     """Hand a message to the app; in place of uvicorn's own, which any stranger can make log tracebacks.
 
