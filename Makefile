@@ -40,11 +40,13 @@ screenshots: $(VENV)/dev.stamp
 # The stamps are written last: an install that was cut off is done again.
 $(VENV)/run.stamp: requirements.txt constraints.txt
 	@bin/make-venv "$(PYTHON)" $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	@echo "Installing requirements.txt into $(VENV): 1.1 GB, one to five minutes, this once."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-dev.txt
+	@echo "Installing requirements-dev.txt into $(VENV)."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
 lock:
