@@ -442,6 +442,24 @@ class TestGoingOn:
         assert result.trades == len(written(redis_client)) == int(redis_client.hget(keys.FEED, "trades"))
         assert result.rejected == counts(redis_client)
 
+    @pytest.mark.parametrize("name", ["trades.csv", "trades.csv.gz"])
+    def test_what_lies_far_behind_is_not_read_again(
+        self, redis_client, tmp_path, monkeypatch, name: str
+    ) -> None:
+        """The first half of the file is spoilt while the replay is down: it must not notice."""
+        monkeypatch.setattr(lines, "BLOCK_BYTES", 3_000)
+        monkeypatch.setattr(replaying, "PROGRESS_S", 0)
+        rows = [line(n, symbol="BTC" if n % 2 else "ETH") for n in range(1, 1_001)]
+        path, stop = file_of(tmp_path, rows, name), threading.Event()
+        with pytest.raises(FeedStopped):
+            play(redis_client, path, stop=stop, on_progress=lambda p: stop.set() if p.trades > 700 else None)
+        file_of(tmp_path, ["#" * len(row) for row in rows[:500]] + rows[500:] + rows[900:], name)
+        newest = redis_client.xrevrange(keys.trades_stream(0), count=1)[0][0]
+        redis_client.hset(keys.progress(0), "position", newest)  # a job that has read it all
+        result = play(redis_client, path)
+        assert (result.trades, result.duplicates, result.rejected) == (1_000, 100, {})
+        assert [trade.trade_id for trade in written(redis_client)] == list(range(1, 1_001))
+
     def test_played_again_after_its_end_it_writes_nothing_and_gives_the_same_sums(
         self, redis_client, tmp_path
     ) -> None:

@@ -18,10 +18,14 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
 class Block(NamedTuple):
-    """``data`` is whole lines, each ending in a newline; ``line`` and ``last`` are their numbers."""
+    """``data`` is whole lines, each ending in a newline; ``line`` and ``last`` are their numbers.
+
+    ``end`` is the offset behind them in the unpacked file.
+    """
 
     line: int
     last: int
+    end: int
     data: bytes
 
 
@@ -42,6 +46,7 @@ class LineFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._line = 1
+        self._offset = 0
         self._rest = b""
         try:
             self._raw = path.open("rb")
@@ -63,6 +68,14 @@ class LineFile:
         """Bytes of the file, as it lies on the disk, that were read."""
         return self._raw.tell()
 
+    def skip_to(self, offset: int, line: int) -> None:
+        """Go on at ``offset`` (a block's ``end``), where line number ``line`` begins."""
+        try:
+            self._reader.seek(offset)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputFileError(f"{self.path}: is not the file it was: {error}") from None
+        self._line, self._offset, self._rest = line, offset, b""
+
     def header(self) -> str:
         """The first line. InputFileError if there is none, or it cannot be read."""
         try:
@@ -73,6 +86,7 @@ class LineFile:
         if not text:
             raise InputFileError(f"{self.path}: is empty, or its first line is: there is no header")
         self._line = 2
+        self._offset = len(line)
         return text
 
     def blocks(self) -> Iterator[Block | Unreadable]:
@@ -94,17 +108,20 @@ class LineFile:
         if end:
             first = self._line
             self._line += data.count(b"\n")
-            yield Block(first, self._line - 1, data[:end])
+            self._offset += end
+            yield Block(first, self._line - 1, self._offset, data[:end])
         self._rest = data[end:]
         if len(self._rest) > MAX_LINE_BYTES:
             yield from self._pass_over()
 
     def _pass_over(self) -> Iterator[Unreadable]:
         """Skip the rest of an endless line."""
+        self._offset += len(self._rest)
         head, self._rest = self._rest[:_HEAD_BYTES], b""
         yield Unreadable(self._line, TOO_LONG, head)
         self._line += 1
         while chunk := self._reader.readline(BLOCK_BYTES):
+            self._offset += len(chunk)
             if chunk.endswith(b"\n"):
                 return
 

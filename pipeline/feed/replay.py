@@ -1,7 +1,8 @@
 """Recorded trades as a feed: files through the streams, at full speed or at that of their times.
 
-The position in Redis is ``FILE:LINE``, the last line whose trades are written, or ``done`` with
-the sums. A replay that was killed goes on behind that line.
+The position in Redis is ``FILE:LINE``, the last line whose trades are written; at the end, the
+sums. The state beside it is what the tape and the sums were at the end of some block before that
+line. A replay that was killed reads on from there, and writes what lies behind the line.
 """
 
 from __future__ import annotations
@@ -83,12 +84,12 @@ def replay(
     FeedStopped if the writer's ``stop`` is set before the end.
     """
     tape = Tape(paths, where, _now_ms() + FUTURE_MS)
-    position = writer.resume().position
+    position, state = writer.resume()
     if position is not None and position.startswith("{"):
         log.info("replay: was played to its end before")
         return ReplayResult(**json.loads(position))
-    run = _Replay(writer, on_progress, speed)
-    for stretch in run.not_written(tape, position):
+    run = _Replay(tape, writer, on_progress, speed)
+    for stretch in run.not_written(position, state):
         run.play(stretch)
     return run.finish(is_last)
 
@@ -101,8 +102,9 @@ class _Replay:
     """One run of a replay."""
 
     def __init__(
-        self, writer: TradeWriter, on_progress: Callable[[Progress], None], speed: float | None
+        self, tape: Tape, writer: TradeWriter, on_progress: Callable[[Progress], None], speed: float | None
     ) -> None:
+        self._tape = tape
         self._writer = writer
         self._on_progress = on_progress
         self._speed = speed
@@ -112,10 +114,15 @@ class _Replay:
         self._started_at = 0.0
         self._written = 0
 
-    def not_written(self, tape: Tape, position: str | None) -> Iterator[Stretch]:
-        """The tape from ``position`` on. What comes before it is read and counted all the same."""
+    def not_written(self, position: str | None, state: str | None) -> Iterator[Stretch]:
+        """The tape from ``position`` on. What comes before it is counted all the same."""
         file, line = map(int, position.split(":")) if position else (0, 0)
-        for stretch in tape.stretches():
+        if position and state:
+            saved = json.loads(state)
+            self._tape.load(saved["tape"])
+            progress = saved["sums"]
+            self._progress = Progress(**progress | {"rejected": Counter(progress["rejected"])})
+        for stretch in self._tape.stretches():
             self._progress.duplicates += stretch.duplicates
             self._progress.part = stretch.part
             if (stretch.file, stretch.last_line) > (file, line):
@@ -142,6 +149,11 @@ class _Replay:
                 self._writer.wait_until_read()
             self._write(stretch, slice(start, end), slice(bad, upto), line)
             start, bad = end, upto
+
+    def _state(self, stretch: Stretch, line: int) -> str | None:
+        """What a run that begins behind this stretch must know; None elsewhere than at its end."""
+        tape = self._tape.save(stretch) if line == stretch.last_line else None
+        return json.dumps({"tape": tape, "sums": vars(self._progress)}) if tape else None
 
     def finish(self, is_last: bool) -> ReplayResult:
         """Close the candles and leave the sums as the position."""
@@ -177,9 +189,15 @@ class _Replay:
     def _write(self, stretch: Stretch, trades: slice, bad: slice, line: int) -> None:
         self._started_at = self._started_at or time.monotonic()
         rejected = [one.record for one in stretch.bad[bad]]
-        self._writer.write(stretch.symbols, stretch.trades[trades], f"{stretch.file}:{line}", rejected=rejected)
         self._progress.rejected.update(record.reason for record in rejected)
         self._count(stretch, trades.start, trades.stop)
+        self._writer.write(
+            stretch.symbols,
+            stretch.trades[trades],
+            f"{stretch.file}:{line}",
+            state=self._state(stretch, line),
+            rejected=rejected,
+        )
         self._written += trades.stop - trades.start
         now = time.monotonic()
         self._progress.trades_per_s = self._written / max(now - self._started_at, 0.001)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,23 @@ class SeenIds:
         self._highest = LOWEST
         self._starts = _NONE  # holes, ascending: from starts[i] up to and including ends[i]
         self._ends = _NONE
+
+    @property
+    def holes(self) -> int:
+        """How many holes are remembered: what saving costs."""
+        return len(self._starts)
+
+    def save(self) -> list[Any]:
+        """All that :meth:`load` needs, for JSON."""
+        return [self._highest, self._starts.tolist(), self._ends.tolist()]
+
+    @classmethod
+    def load(cls, saved: list[Any]) -> SeenIds:
+        """What :meth:`save` gave."""
+        seen = cls()
+        seen._highest = saved[0]
+        seen._starts, seen._ends = (np.array(numbers, np.int64) for numbers in saved[1:])
+        return seen
 
     def add(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Mask, shape (n,): which of ``ids`` were not seen before, nor earlier in ``ids``."""

@@ -9,6 +9,7 @@ what was only read is read again.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
@@ -27,6 +28,8 @@ from pipeline.feed.patience import FeedStopped, patiently
 from pipeline.feed.transaction import Command, GuardedTransactions
 from pipeline.settings import Settings
 
+log = logging.getLogger(__name__)
+
 MAX_ENTRY_TRADES: Final = 500
 """Trades in one entry. Measured by ``python -m bench feed``: from 500 on, more gain little."""
 MAX_WRITE_TRADES: Final = 64 * MAX_ENTRY_TRADES
@@ -35,6 +38,8 @@ REJECTED_KEPT: Final = 10_000
 """Newest rejected records that can be looked at. All of them are counted."""
 RECORD_SHOWN: Final = 1_000
 """Characters kept of a rejected record: enough to see what it was, even if it was 10 MB."""
+_TELL_AFTER_S: Final = 10.0
+"""A job that takes longer than this to catch up is worth a line in the log: it may not run at all."""
 NO_TRADES: Final[Records] = np.empty(0, RECORD)
 
 
@@ -161,11 +166,14 @@ class TradeWriter:
 
         Keeps a stream from being trimmed before it was read. Live feeds do not wait.
         """
-        pause = 0.005
+        pause, tell_at = 0.005, time.monotonic() + _TELL_AFTER_S
         while patiently(self._backlog.too_long, self.stop):
             if self.stop.wait(pause):
                 raise FeedStopped
             pause = min(pause * 1.5, 0.1)
+            if time.monotonic() > tell_at:
+                tell_at = float("inf")
+                log.warning("waiting for the job: it has not read enough of what is written")
 
     def _parts(self, symbols: Sequence[str], trades: Records, heartbeat_ms: int) -> Iterator[_Part]:
         """The entries of a write; in each shard, trades keep their order."""

@@ -1,14 +1,14 @@
 """Trade files as one tape of trades: parsed, numbered, each trade once, every bad line named.
 
 What the tape holds is a function of the files alone. So a replay that was killed reads the tape
-again from its beginning, without writing, and then knows all that it knew.
+again from a saved place before its position, without writing, and then knows all that it knew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from pipeline.feed.rows import Header, read_header
 from pipeline.feed.seen import SeenIds
 from pipeline.feed.stream import NO_TRADES, RECORD_SHOWN, Rejected
 
+_MAX_SAVED_HOLES: Final = 2_000
+"""Beyond this the saved place would cost Redis more than reading again costs us."""
 _FILE_IDS: Final = 1 << 40
 """Trades without a number of their own get their line's, plus this for each file before theirs."""
 
@@ -34,12 +36,14 @@ class BadLine(NamedTuple):
 class Stretch(NamedTuple):
     """A stretch of one file: its trades in the order of the lines, and its bad lines.
 
-    ``lines`` are the trades' line numbers, ``last_line`` that of the stretch's end. ``part`` is
-    how much of all files, by bytes on the disk, was read up to here (0 to 1).
+    ``lines`` are the trades' line numbers, ``last_line`` that of the stretch's end, ``end`` the
+    offset behind it in the unpacked file (0: the tape cannot go on from there). ``part`` is how
+    much of all files, by bytes on the disk, was read up to here (0 to 1).
     """
 
     file: int
     last_line: int
+    end: int
     symbols: Sequence[str]
     trades: Records
     lines: npt.NDArray[np.int64]
@@ -61,17 +65,36 @@ class Tape:
         self._latest_ms = latest_ms
         self._seen: dict[tuple[str, str], SeenIds] = {}
         self._bytes = 0
+        self._start = 0, 0, 0
         for path in paths:
             with LineFile(path) as file:
                 self._header(file)
                 self._bytes += file.size
 
+    def save(self, stretch: Stretch) -> dict[str, Any] | None:
+        """What the tape knows behind ``stretch``, the last one it gave; None if that is too much."""
+        if not stretch.end or sum(seen.holes for seen in self._seen.values()) > _MAX_SAVED_HOLES:
+            return None
+        seen = [[*market, *seen.save()] for market, seen in self._seen.items()]
+        return {"start": [stretch.file, stretch.last_line + 1, stretch.end], "seen": seen}
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Begin where :meth:`save` was called."""
+        self._start = tuple(saved["start"])
+        self._seen = {(exchange, symbol): SeenIds.load(ids) for exchange, symbol, *ids in saved["seen"]}
+
     def stretches(self) -> Iterator[Stretch]:
-        """The whole tape, from its beginning. To be called once."""
+        """The whole tape, from its beginning or the loaded place. To be called once."""
         before = 0
+        start_file, start_line, start_offset = self._start
         for index, path in enumerate(self._paths):
             with LineFile(path) as file:
+                if index < start_file:
+                    before += file.size
+                    continue
                 reader = ColumnReader(self._header(file), self._latest_ms)
+                if index == start_file and start_offset:
+                    file.skip_to(start_offset, start_line)
                 for block in file.blocks():
                     part = (before + file.tell()) / self._bytes
                     if isinstance(block, Block):
@@ -79,7 +102,7 @@ class Tape:
                         continue
                     bad = self._bad(path, block.line, block.reason, block.head)
                     nothing = np.empty(0, np.int64)
-                    yield Stretch(index, block.line, reader.symbols, NO_TRADES, nothing, [bad], 0, part)
+                    yield Stretch(index, block.line, 0, reader.symbols, NO_TRADES, nothing, [bad], 0, part)
                 before += file.size
 
     def _header(self, file: LineFile) -> Header:
@@ -94,6 +117,7 @@ class Tape:
         return Stretch(
             file=index,
             last_line=block.last,
+            end=block.end,
             symbols=reader.symbols,
             trades=parsed.records[new],
             lines=lines[new],
