@@ -21,7 +21,7 @@ from pipeline import keys
 from pipeline.errors import InvalidCandle, InvalidTrade
 from pipeline.hub import NOWHERE, Gap, Hub, Known, Pair, Update
 from pipeline.market import INTERVALS, check_symbol
-from pipeline.retry import RETRYABLE, Backoff
+from pipeline.retry import LONGEST_WAIT_S, RETRYABLE, Backoff
 from pipeline.store import Store
 
 __all__ = ["Gap", "Hub", "Subscriber", "Update", "read_update"]
@@ -71,6 +71,12 @@ class Subscriber:
                 except RETRYABLE as error:
                     self._hub.connected = False
                     self._stopping.wait(self._backoff.failed(error))
+                except redis.RedisError:
+                    # Not a matter of time but of someone: no permission, a key of the wrong type. We
+                    # go on trying, loudly, so that it works again as soon as that is mended.
+                    self._hub.connected = False
+                    log.exception("subscribing failed; trying again in %.0f s", LONGEST_WAIT_S)
+                    self._stopping.wait(LONGEST_WAIT_S)
         finally:
             self._hub.connected = False
             client.close()

@@ -193,6 +193,22 @@ def test_a_connection_that_redis_cuts_is_healed(redis_url: str, redis_client: re
         wait_until(lambda: on.hub.reconnects == 1)
 
 
+def test_a_key_of_the_wrong_type_is_said_aloud_and_mended_without_a_restart(
+    redis_url: str, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis_client.sadd(keys.SYMBOLS, "BTC")
+    redis_client.set(keys.history("BTC", "1m"), "not a sorted set")
+    on = Listening(redis_url)
+    on.subscriber.start()
+    try:
+        wait_until(lambda: "WRONGTYPE" in caplog.text)
+        assert not on.hub.connected
+        redis_client.delete(keys.history("BTC", "1m"))
+        wait_until(lambda: on.hub.connected)
+    finally:
+        on.subscriber.stop()
+
+
 def test_what_history_no_longer_has_is_told_as_a_gap_and_followed_by_the_newest(
     redis_url: str, redis_client: redis.Redis
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -42,21 +43,20 @@ class Refused(Exception):
 
 
 class Rate:
-    """Counts a client's messages by the second."""
+    """When a client's last messages came: more than ``per_s`` within any second are too many."""
 
-    __slots__ = ("_count", "_per_s", "_since")
+    __slots__ = ("_per_s", "_times_s")
 
     def __init__(self, per_s: int) -> None:
         self._per_s = per_s
-        self._since = 0.0
-        self._count = 0
+        self._times_s: deque[float] | None = None  # most clients never say anything
 
     def exceeded(self, now_s: float) -> bool:
         """Note one message; whether it is one too many."""
-        if now_s - self._since >= 1:
-            self._since, self._count = now_s, 0
-        self._count += 1
-        return self._count > self._per_s
+        times = self._times_s = self._times_s if self._times_s is not None else deque(maxlen=self._per_s)
+        too_many = len(times) == self._per_s and now_s - times[0] < 1
+        times.append(now_s)
+        return too_many
 
 
 class Prices:
