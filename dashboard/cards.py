@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from dashboard.indicators import Bar
 from dashboard.text import compact, pair, percent, price
@@ -15,8 +14,7 @@ from pipeline.market import Interval
 _YEAR_MS = 365 * 86_400_000
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
+class Card(NamedTuple):
     """One card. ``tone`` colours the note; ``spark`` is drawn behind it, as a line or as ``bars``."""
 
     label: str

@@ -6,7 +6,7 @@ and no rerun sends them again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from dashboard.cards import Card
 from dashboard.chart import RANGES, View, figure
 from dashboard.markets import MarketRow
 from dashboard.session import Series
-from dashboard.text import compact, decimals, price, significant_places
+from dashboard.text import compact, price, significant_places
 from dashboard.theme import Palette
 from pipeline.market import Candle
 
@@ -36,7 +36,6 @@ def _component(name: str) -> ComponentRenderer:
 
 
 _masthead = _component("masthead")
-_cards = _component("cards")
 _live_chart = _component("live_chart")
 _market_table = _component("markets")
 _console = _component("console")
@@ -64,14 +63,14 @@ def masthead(
     tags: Sequence[str] = (),
     redis_connected: bool,
     places: int | None = None,
+    cards: Sequence[Card] = (),
     quiet: bool = False,
-    on_ring: Callable[[], None] = lambda: None,
 ) -> None:
-    """Title with the live badge; also the page's doorbell.
+    """Title with the live badge, and a row of cards; also the page's doorbell.
 
-    It listens to ``symbol`` (``ALL`` for every one) and reruns the fragment that it stands in
-    (``on_ring`` first) at most once a second, and at each closed candle. With ``places`` (decimals)
-    it shows the last price; a ``quiet`` one rings only when its state changes.
+    It listens to ``symbol`` (``ALL`` for every one) and reruns the fragment that it stands in at
+    most once a second, and at each closed candle. With ``places`` (decimals) it shows the last
+    price; a ``quiet`` one rings only when its state changes.
     """
     _masthead(
         key="masthead",
@@ -83,14 +82,11 @@ def masthead(
             "redis_connected": redis_connected,
             "places": places,
             "quiet": quiet,
+            # One component, not two: mounting one costs the server more than all of its data.
+            "cards": [card._asdict() for card in cards],
         },
-        on_ring_change=on_ring,
+        on_ring_change=lambda: None,
     )
-
-
-def cards(shown: Sequence[Card]) -> None:
-    """A row of cards of equal heights; a value that changes flashes."""
-    _cards(key="cards", data=[asdict(card) for card in shown])
 
 
 def live_chart(series: Series, view: View, palette: Palette, *, local_time: bool) -> None:
@@ -105,7 +101,7 @@ def live_chart(series: Series, view: View, palette: Palette, *, local_time: bool
             "columns": _COLUMNS,
             "rows": [_row(candle) for candle in series.candles],
             "colors": palette.for_browser(),
-            "decimals": decimals(series.candles[-60:]),
+            "decimals": series.places,
             "chart_type": view.chart_type,
             "fill_gaps": view.fill_gaps,
             "local_time": local_time,

@@ -17,9 +17,12 @@ from typing import Final, NamedTuple, cast
 import streamlit as st
 
 from dashboard.book import Book
+from dashboard.chart import bar
+from dashboard.indicators import Bar
 from dashboard.meter import Meter
 from dashboard.services import services
 from dashboard.statistics import Statistics
+from dashboard.text import decimals
 from pipeline.hub import Gap, Hub, Update
 from pipeline.market import Candle, Interval
 from pipeline.retry import RETRYABLE
@@ -115,13 +118,20 @@ class Series:
     interval: Interval
     closed: list[Candle] = field(default_factory=list)
     forming: Candle | None = None
+    places: int = 2
+    """Decimals that its prices need."""
     loaded: bool = False
     """Whether history was read since the last hole."""
+    _bars: list[Bar] = field(default_factory=list)
 
     @property
     def last(self) -> Candle | None:
         """The newest candle, open or closed."""
         return self.forming or (self.closed[-1] if self.closed else None)
+
+    def bars(self) -> list[Bar]:
+        """The candles as floats, the open one last."""
+        return [*self._bars, bar(self.forming)] if self.forming else self._bars
 
     @property
     def candles(self) -> list[Candle]:
@@ -156,9 +166,12 @@ class Series:
             index -= 1
         if index and self.closed[index - 1].open_time_ms == candle.open_time_ms:
             self.closed[index - 1] = candle
+            self._bars[index - 1] = bar(candle)
         else:
             self.closed.insert(index, candle)
-        del self.closed[:-SERIES_CANDLES]
+            self._bars.insert(index, bar(candle))
+        del self.closed[:-SERIES_CANDLES], self._bars[:-SERIES_CANDLES]
+        self.places = max(self.places, decimals([candle]))
         if self.forming and self.forming.open_time_ms <= self.closed[-1].open_time_ms:
             self.forming = None
 

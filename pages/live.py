@@ -4,11 +4,11 @@ import streamlit as st
 
 from dashboard import session
 from dashboard.cards import live_cards
-from dashboard.chart import CHART_TYPES, View, bar
-from dashboard.components import cards, live_chart, masthead
+from dashboard.chart import CHART_TYPES, View
+from dashboard.components import live_chart, masthead
 from dashboard.indicators import Indicator
 from dashboard.services import services
-from dashboard.text import decimals, pair
+from dashboard.text import pair
 from dashboard.theme import PALETTES
 from pipeline.market import INTERVALS, Interval
 
@@ -45,16 +45,14 @@ for name, indicator in zip(names, indicators, strict=True):
 def top() -> None:
     """Everything that is drawn again when the doorbell rings."""
     series = session.series(symbol, interval)
-    shown = series.candles[-CARD_CANDLES:]
-    places = decimals(shown)
+    shown = series.bars()[-CARD_CANDLES:]
     masthead(
-        " / ".join(pair(symbol)), symbol=symbol, interval=interval.value, places=places,
+        " / ".join(pair(symbol)), symbol=symbol, interval=interval.value, places=series.places,
+        cards=live_cards(symbol, interval, shown, series.places) if shown else [],
         tags=session.feed_tags(), redis_connected=services().hub.connected,
     )  # fmt: skip
     if not shown:
         st.info(f"No {interval.value} candle of {symbol} yet.")
-        return
-    cards(live_cards(symbol, interval, [bar(candle) for candle in shown], places))
 
 
 top()

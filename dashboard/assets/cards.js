@@ -1,10 +1,8 @@
 // The row of cards: text is changed in place, so that only a value that changed flashes.
 
-import { mounted } from "./feed.js";
-
 const SVG = "http://www.w3.org/2000/svg";
 
-class Cards {
+export class Cards {
   constructor(parent) {
     this.root = document.createElement("div");
     this.root.className = "cc-cards";
@@ -80,10 +78,4 @@ function append(svg, name, attributes) {
   const element = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
   svg.append(element);
-}
-
-export default function (component) {
-  const [cards, cleanup] = mounted(component.parentElement, () => new Cards(component.parentElement));
-  cards.update(component.data);
-  return cleanup;
 }

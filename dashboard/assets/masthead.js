@@ -1,6 +1,7 @@
 // The page's title with its live badge. It is also the doorbell: when candles have come, it asks
 // Python, at most once a second and at each closed candle, to drain the session's mailbox.
 
+import { Cards } from "./cards.js";
 import { acquire, mounted, release } from "./feed.js";
 
 const RING_EVERY_MS = 1000;
@@ -12,6 +13,7 @@ class Masthead {
     this.root.className = "cc-masthead";
     this.root.innerHTML = `<h1></h1><span class="cc-price"></span><span class="cc-badge" role="status"></span><span class="cc-tags"></span>`;
     parent.append(this.root);
+    this.cards = new Cards(parent);
     [this.title, this.price, this.badge, this.tags] = this.root.children;
     this.rungAtMs = 0;
     this.ages = [];
@@ -33,6 +35,7 @@ class Masthead {
     this.trigger = trigger;
     this.title.textContent = data.title;
     this.tags.replaceChildren(...data.tags.map((tag) => Object.assign(document.createElement("span"), { textContent: tag })));
+    this.cards.update(data.cards);
     if (other) this.#subscribe();
     this.#show();
   }
@@ -42,6 +45,7 @@ class Masthead {
     clearTimeout(this.ringLater);
     document.removeEventListener("visibilitychange", this.onVisible);
     this.#unsubscribe();
+    this.cards.close();
     this.root.remove();
   }
 

@@ -68,6 +68,11 @@ class Market:
             pipe.execute()
             return self._open[symbol, Interval.M1]
 
+    def closed_since(self, symbol: str, time_ms: int) -> set[int]:
+        """Open times of the 1s candles from ``time_ms`` on that have closed."""
+        found = self._client.zrangebyscore(keys.history(symbol, "1s"), Interval.S1.open_time(time_ms), "+inf")
+        return {Candle.from_json(text).open_time_ms for text in found}
+
     def run(self, every_s: float = 0.1) -> None:
         """Trade every symbol this often, in a thread, until :meth:`stop`; survives a Redis that is away."""
         self._thread = threading.Thread(target=self._loop, args=(every_s,), daemon=True)

@@ -1,0 +1,173 @@
+"""What open sessions cost the server: 1, 10 and 50 of them, one tick a second.
+
+A session here is what a browser tab is to the server: a Streamlit session over its own WebSocket
+protocol that opens the live page and rings the doorbell once a second (a fragment rerun that drains
+the mailbox), and a chart's WebSocket on 1s candles. Only the drawing is left out, so that the
+browsers' CPU does not crowd out the server's on the same machine.
+
+Each size runs for 20 s after everyone is connected. CPU is the app process's own. Redis commands
+are counted by ``INFO commandstats``, without those of the market that publishes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import psutil
+import redis
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.browser.market import Market
+from tests.browser.running import AppServer, RedisServer
+
+SIZES: Final = (1, 10, 50)
+RUN_S: Final = 20
+MARKETS_OWN: Final = {
+    "publish",
+    "multi",
+    "exec",
+    "zadd",
+    "zremrangebyscore",
+    "setex",
+    "sadd",
+    "info",
+    "zrangebyscore",
+}
+
+
+class Tab:
+    """One open live page, as the server sees it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.replace("http", "ws", 1)
+        self._page = ""
+        self._fragment = ""
+        self._masthead = ""
+        self._drawn = asyncio.Event()
+        self.reruns = 0
+        self.closed: set[int] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        subprotocols = ["streamlit"]
+        self._session = await connect(f"{self._url}/_stcore/stream", subprotocols=subprotocols, max_size=None)
+        self._chart = await connect(f"{self._url}/ws/prices/BTC?interval=1s")
+        first = BackMsg()
+        first.rerun_script.query_string = "interval=1s"
+        await self._session.send(first.SerializeToString())
+        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._listen(self._chart))]
+        await self._drawn.wait()
+
+    async def ring(self) -> None:
+        """What the browser sends when the doorbell component fires its trigger."""
+        message = BackMsg()
+        rerun = message.rerun_script
+        rerun.query_string = "interval=1s"
+        rerun.page_script_hash = self._page
+        rerun.fragment_id = self._fragment
+        state = rerun.widget_states.widgets.add()
+        state.id = f"$$STREAMLIT_INTERNAL_KEY_{self._masthead}__events"
+        state.json_trigger_value = json.dumps([{"event": "ring", "value": self.reruns}])
+        await self._session.send(message.SerializeToString())
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self._session.close()
+        await self._chart.close()
+
+    async def _read(self) -> None:
+        async for data in self._session:
+            message = ForwardMsg.FromString(data)
+            kind = message.WhichOneof("type")
+            if kind == "new_session":
+                self._page = message.new_session.page_script_hash
+            elif kind == "delta" and message.delta.new_element.HasField("bidi_component"):
+                component = message.delta.new_element.bidi_component
+                if component.component_name == "candlecast.masthead":
+                    self._masthead, self._fragment = component.id, message.delta.fragment_id
+                    self.reruns += 1
+                    self._drawn.set()
+
+    async def _listen(self, chart: ClientConnection) -> None:
+        async for text in chart:
+            frame = json.loads(text)
+            if frame["type"] == "price_update" and frame["data"]["is_closed"]:
+                self.closed.add(frame["data"]["open_time_ms"])
+
+
+def run() -> dict[str, float | int | str]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        server = RedisServer(folder)
+        server.start()
+        client = redis.Redis.from_url(server.url)
+        market = Market(client)
+        market.past(60)
+        app = AppServer(server.url, folder / "app.log")
+        app.start()
+        try:
+            results: dict[str, float | int | str] = {}
+            for size in SIZES:
+                results |= asyncio.run(_measure(size, app, market, client))
+            return results
+        finally:
+            app.stop()
+            server.stop()
+            client.close()
+
+
+async def _measure(
+    size: int, app: AppServer, market: Market, client: redis.Redis
+) -> dict[str, float | int | str]:
+    process = psutil.Process(app.pid)
+    tabs = [Tab(app.url) for _ in range(size)]
+    before_opening = _commands(client)
+    for tab in tabs:
+        await tab.open()
+    await asyncio.sleep(2)
+    opened, reruns = _commands(client), sum(tab.reruns for tab in tabs)
+    cpu_s, began = sum(process.cpu_times()[:2]), time.monotonic()
+    published = await asyncio.to_thread(_publish_and_wait, market, tabs, asyncio.get_running_loop())
+    lasted = time.monotonic() - began
+    cpu_percent = 100 * (sum(process.cpu_times()[:2]) - cpu_s) / lasted
+    commands = _commands(client) - opened
+    await asyncio.sleep(1)
+    lost = sum(len(published - tab.closed) for tab in tabs)
+    reruns = sum(tab.reruns for tab in tabs) - reruns
+    for tab in tabs:
+        await tab.close()
+    await asyncio.sleep(2)
+    return {
+        f"sessions_{size}_cpu_percent_of_one_core": round(cpu_percent, 1),
+        f"sessions_{size}_reruns_per_s": round(reruns / lasted, 1),
+        f"sessions_{size}_closed_candles_sent": size * len(published),
+        f"sessions_{size}_closed_candles_lost": lost,
+        f"sessions_{size}_redis_commands_per_minute": round(60 * commands / lasted),
+        f"sessions_{size}_redis_commands_to_open_each": round((opened - before_opening) / size, 1),
+    }
+
+
+def _publish_and_wait(market: Market, tabs: list[Tab], loop: asyncio.AbstractEventLoop) -> set[int]:
+    """Trade once a second; everyone rings after each. Answers the 1s candles that closed meanwhile."""
+    began_ms = time.time_ns() // 1_000_000
+    for _ in range(RUN_S):
+        due = time.monotonic() + 1
+        market.trade("BTC")
+        for tab in tabs:
+            asyncio.run_coroutine_threadsafe(tab.ring(), loop)
+        time.sleep(max(0, due - time.monotonic()))
+    return market.closed_since("BTC", began_ms)
+
+
+def _commands(client: redis.Redis) -> int:
+    stats = client.info("commandstats")
+    names = {name.removeprefix("cmdstat_"): each["calls"] for name, each in stats.items()}
+    return sum(calls for name, calls in names.items() if name not in MARKETS_OWN)
