@@ -145,10 +145,12 @@ class Hub:
             self._listeners.tell(fresh)
         return fresh
 
-    def holes(self, updates: Iterable[Update]) -> list[Pair]:
-        """Symbols and intervals of which revisions are missing between what is known and ``updates``."""
+    def split(self, updates: Iterable[Update]) -> tuple[list[Update], list[Update]]:
+        """``updates`` that follow on what is known, and those behind a hole in their symbol and interval."""
         ahead: dict[Pair, Position] = {}
-        torn: dict[Pair, None] = {}
+        torn: set[Pair] = set()
+        following: list[Update] = []
+        behind: list[Update] = []
         for update in updates:
             pair, position = update.pair, update.position
             before = ahead.get(pair)
@@ -157,9 +159,10 @@ class Hub:
                 before = known.position if known else NOWHERE
             if position > before:
                 if not follows(before, position):
-                    torn[pair] = None
+                    torn.add(pair)
                 ahead[pair] = position
-        return list(torn)
+            (behind if pair in torn else following).append(update)
+        return following, behind
 
     def report(self, gaps: Sequence[Gap]) -> None:
         """Tell the listeners of holes that stay."""

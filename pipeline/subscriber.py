@@ -118,10 +118,11 @@ class Subscriber:
         hub.messages += len(payloads)
         hub.last_message_at_ms = time.time_ns() // 1_000_000
         updates = read_updates(payloads, self._malformed)
-        holes = hub.holes(updates)
-        if holes:
-            healer.heal(holes)
-        hub.apply(updates)
+        following, behind = hub.split(updates)
+        hub.apply(following)
+        if behind:
+            healer.heal(list(dict.fromkeys(update.pair for update in behind)))
+            hub.apply(behind)
 
     def _malformed(self, error: InvalidCandle) -> None:
         hub = self._hub

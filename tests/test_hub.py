@@ -91,13 +91,17 @@ def test_follows_tells_a_hole_from_the_next_revision(
     assert follows(before, position) is answer
 
 
-def test_holes_are_found_also_inside_a_batch() -> None:
+def test_a_batch_is_split_at_the_holes_of_each_symbol() -> None:
     hub = Hub()
     hub.apply([update("BTC", seq=1), update("ETH", seq=1)])
+    two, three, four, five = (update("BTC", seq=seq) for seq in (2, 3, 4, 5))
+    other = update("ETH", seq=2)
 
-    assert hub.holes([update("BTC", seq=2), update("BTC", seq=3), update("ETH", seq=1)]) == []
-    assert hub.holes([update("BTC", seq=2), update("BTC", seq=4), update("ETH", seq=2)]) == [("BTC", "1m")]
-    assert hub.holes([update("BTC", seq=3)]) == [("BTC", "1m")]
+    assert hub.split([two, three, update("ETH", seq=1)])[1] == []
+    assert hub.split([two, four, other, five]) == ([two, other], [four, five])
+    assert hub.split([three]) == ([], [three])
+    third = update("SOL", seq=3)
+    assert hub.split([update("SOL", seq=1), third])[1] == [third]
 
 
 def test_another_database_is_told_as_gaps() -> None:

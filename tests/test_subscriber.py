@@ -130,6 +130,19 @@ def test_a_hole_in_seq_is_healed_from_history_without_a_reconnect(
         assert on.gaps == [] and on.hub.reconnects == 0
 
 
+def test_a_hole_costs_no_closed_candle_that_came_in_the_same_batch(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    with Listening(redis_url) as on:
+        on.hub.listen(lambda _: time.sleep(0.2))  # what is published meanwhile comes as one batch
+        publish(redis_client, candle("ETH", seq=1))
+        wait_until(lambda: on.heard)
+        publish(redis_client, candle(seq=1, is_closed=True), candle(seq=2, minute=1))
+        publish(redis_client, candle(seq=3, minute=1, is_closed=True), silently=True)
+        publish(redis_client, candle(seq=5, minute=2))
+        wait_until(lambda: on.seqs() == [1, 2, 3, 5])
+
+
 def test_after_redis_was_away_the_missed_closed_candles_are_sent_on_in_order(server: RedisServer) -> None:
     client = server.client()
     with Listening(server.url) as on:
