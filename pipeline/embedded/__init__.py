@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, Sequence[str]]] = {
 }
 """What runs beside Redis. Both read their settings from the environment."""
 
+_REDIS_MOMENT_S: Final = 1.0
 _HOME: Final = Path(__file__).resolve().parents[2]
 
 
@@ -48,7 +49,11 @@ class Embedded:
         self._supervisor: Supervisor | None = None
 
     def start(self) -> None:
-        """Take the state folder and return; a thread does the rest. StateFolderError, StartError."""
+        """Take the state folder and return; a thread does the rest. StateFolderError, StartError.
+
+        Gives Redis a moment, so that those who connect next need not find it away; on a large
+        file it takes longer, and they wait as they would in any outage.
+        """
         self._folder.take()
         try:
             supervisor = Supervisor(self._parts())
@@ -57,6 +62,7 @@ class Embedded:
             raise
         self._supervisor = supervisor
         supervisor.start()
+        supervisor.wait_for_first(_REDIS_MOMENT_S)
 
     def stop(self) -> None:
         """End every child, Redis last. All are gone on return, within 5 s. Safe to call again."""

@@ -136,6 +136,12 @@ class Supervisor:
         """Return at once; the work is done in a thread."""
         self._thread.start()
 
+    def wait_for_first(self, longest_s: float) -> None:
+        """Return when the first part is ready, or after ``longest_s``."""
+        first, deadline = next(iter(self._kept.values())), time.monotonic() + longest_s
+        while first.step.state != "ready" and time.monotonic() < deadline:
+            time.sleep(TICK_S / 5)
+
     def stop(self) -> None:
         """End all children, those that need others first. Safe to call again."""
         self._stop.set()

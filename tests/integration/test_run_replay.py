@@ -7,8 +7,10 @@ import gzip
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -65,6 +67,14 @@ def replay(temporary: Path, *arguments: str | Path) -> subprocess.CompletedProce
     )
 
 
+def written_into(package: str, since: float) -> list[Path]:
+    """Files of an installed package that are newer, but for Python's own caches."""
+    spec = find_spec(package)
+    assert spec and spec.submodule_search_locations
+    files = Path(spec.submodule_search_locations[0]).rglob("*")
+    return [path for path in files if path.stat().st_mtime >= since and "__pycache__" not in path.parts]
+
+
 def candles(path: Path, interval: str) -> dict[int, dict[str, str]]:
     """Rows of an interval by open time."""
     with path.open(newline="") as file:
@@ -100,6 +110,7 @@ def test_every_complete_minute_equals_the_exchanges_own_candle(
     shared_data: Path, temporary: Path, tmp_path: Path
 ) -> None:
     exported = tmp_path / "candles.csv"
+    began = time.time()
     done = replay(temporary, shared_data / "trades_binance_20230404.csv.gz", *FILTER, "--export", exported)
     assert done.returncode == 0, done.stderr
     assert "12,934 played" in done.stdout
@@ -109,6 +120,7 @@ def test_every_complete_minute_equals_the_exchanges_own_candle(
     assert_equal_to_the_exchanges_own_candles(exported, shared_data)
     seconds = candles(exported, "1s")
     assert sum(int(row["trade_count"]) for row in seconds.values()) == 12_934, "no trade is in no candle"
+    assert not written_into("pyflink", since=began), "Flink's defaults write into its own package"
 
 
 def test_a_job_that_is_killed_in_mid_replay_changes_no_candle(
