@@ -147,6 +147,14 @@ class TestBelievable:
         moves = [run["returns"][:, 0] for run in hours]
         assert abs(np.mean([correlation(move[:-1], move[1:]) for move in moves])) < 0.08
 
+    def test_busy_times_are_wild_times(self, hours) -> None:
+        follows = []
+        for run in hours:
+            tens = run["counts"][1 : 1 + 10 * len(run["returns"]) - 9].astype(float)
+            busy = np.add.reduceat(tens, np.arange(0, len(tens), 10))[: len(run["returns"])]
+            follows.append(correlation(busy, np.abs(run["returns"][: len(busy)]).mean(axis=1)))
+        assert np.mean(follows) > 0.4
+
     def test_returns_have_fat_tails(self, hours) -> None:
         assert (
             np.mean([(m**4).mean() / (m**2).mean() ** 2 for m in (run["returns"][:, 0] for run in hours)]) > 4
