@@ -25,8 +25,6 @@ from pipeline.feed.tape import Tape
 from pipeline.settings import Settings
 
 _TICK_S: Final = 0.05
-_FEED_SHARE: Final = 0.9
-"""Of the bar: reading the files. The rest is the job, which follows closely."""
 _GIVE_UP_AFTER: Final = 5
 """Starts of a process that has never come up: it will not come up."""
 _EXAMPLES: Final = 5
@@ -59,6 +57,7 @@ class ReplayRun:
         self._embedded = Embedded(self._settings, {"job": COMMANDS["job"]})
         self._stop = threading.Event()
         self._part = 0.0
+        self._written = 0
         self._event_time_ms = 0
 
     def __enter__(self) -> Self:
@@ -115,7 +114,7 @@ class ReplayRun:
             return feed.replay(self._files, self._where, speed, writer, self._note)
 
     def _note(self, progress: feed.Progress) -> None:
-        self._part, self._event_time_ms = progress.part, progress.event_time_ms
+        self._part, self._written, self._event_time_ms = progress.part, progress.trades, progress.event_time_ms
 
     def _watch(self, played: Future[feed.ReplayResult], client: redis.Redis, progress: Progress) -> float:
         """Draw until the last entry is folded; the time in s until the first one was."""
@@ -128,7 +127,8 @@ class ReplayRun:
             if not start_s:
                 _give_up_on(self._job())
             what = "replay" if start_s else f"the job starts ({self._job().elapsed_s:.0f} s)"
-            part = 1.0 if is_folded else _FEED_SHARE * (1.0 if played.done() else self._part)
+            # Of what was read from the files, the share that is folded.
+            part = 1.0 if is_folded else min(0.99, self._part * trades / max(1, self._written))
             progress.show(what, part, trades, self._newest(client), now=is_folded)
             if is_folded:
                 return start_s
