@@ -12,8 +12,8 @@ _NONE: Final = np.empty(0, np.int64)
 LOWEST: Final = -(2**63)
 """No trade's id: every id is above it."""
 
-MAX_HOLES: Final = 100_000
-"""Holes remembered a market (1.6 MB). What is older than all of them counts as seen."""
+MAX_HOLES: Final = 20_000
+"""Holes remembered a market (320 kB). What is older than all of them counts as seen."""
 
 
 class SeenIds:
