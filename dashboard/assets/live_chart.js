@@ -1,14 +1,15 @@
 // The live chart: a Plotly figure made in Python, kept moving by the page's own feed.
 
 import { acquire, mounted, release } from "./feed.js";
-import { heikinAshi, lines } from "./indicators.js";
+import { Drawing } from "./figure.js";
+import { listenToPlot, listenToStage } from "./hand.js";
 import { Overlay } from "./overlay.js";
 import { loadPlotly } from "./plot.js";
-import { fillGaps, Series } from "./series.js";
+import { Series } from "./series.js";
 import { Toolbar } from "./toolbar.js";
+import { View } from "./view.js";
 
 const HEAL_EVERY_MS = 1000; // at most; a slow reader skips many revisions
-const RIGHT_GAP = 0.04; // part of the width kept free right of the newest candle
 const PLOT_CONFIG = { displayModeBar: false, scrollZoom: true, doubleClick: false, responsive: false };
 
 class LiveChart {
@@ -23,7 +24,6 @@ class LiveChart {
     this.overlay = new Overlay(this.root.querySelector("canvas"), this.plot);
     this.toolbar = new Toolbar(this.root.querySelector(".cc-toolbar"), this);
     this.cross = null;
-    this.following = true;
     this.paints = []; // [seq, published_at_ms, painted_at_ms] of the newest ticks
     this.counts = { ticks: 0, frames: 0, renders: 0, heals: 0, mounts: 1 };
     this.root.chart = this; // for tests and benchmarks
@@ -31,7 +31,7 @@ class LiveChart {
     this.onCandle = (event) => this.#tick(event.detail);
     this.onState = () => this.#state();
     this.onGap = () => this.#heal();
-    this.#listenToPointer();
+    listenToStage(this.stage, this);
   }
 
   /** Show what Python sent: a new market, or new settings for the same one. */
@@ -43,8 +43,7 @@ class LiveChart {
     const rows = data.rows.map((row) => Object.fromEntries(row.map((value, i) => [names[i], value])));
     if (other) {
       this.series = new Series(data.symbol, data.interval, data.width_ms);
-      this.following = true;
-      this.spanMs = null;
+      this.window = new View(data.width_ms);
     }
     this.series.merge(rows);
     this.toolbar.show(data);
@@ -91,11 +90,11 @@ class LiveChart {
     this.lostConnection = false;
     if (effect === "closed" || effect === "hole") this.mustRender = true;
     this.newest = candle;
-    this.#soon();
+    this.changed();
   }
 
   /** Something on the screen is out of date: draw it in the next frame, once. */
-  #soon() {
+  changed() {
     // A hidden tab gets no frames: ticks pile up in the series only, and one frame shows them all.
     this.frame ??= requestAnimationFrame(() => this.#frame());
   }
@@ -104,7 +103,7 @@ class LiveChart {
     this.frame = null;
     if (this.closed) return;
     this.counts.frames += 1;
-    if (this.mustRender || this.#leavesView()) this.#render();
+    if (this.mustRender || this.window.isLeftBy(this.series.last)) this.#render();
     else this.#paint();
     this.#measure();
   }
@@ -137,81 +136,17 @@ class LiveChart {
     this.healing = false;
     if (series !== this.series || this.closed) return;
     this.mustRender = true;
-    this.#soon();
+    this.changed();
   }
 
-  // ---- the figure -----------------------------------------------------------------------
+  // ---- drawing --------------------------------------------------------------------------
 
-  /** The rows as drawn: gaps filled, Heikin-Ashi averaged. */
-  #shown() {
-    const { series, data, cache } = this;
-    if (cache?.series !== series || cache.version !== series.version || cache.data !== data) {
-      const filled = data.fill_gaps ? fillGaps(series.rows, series.widthMs) : series.rows;
-      const rows = data.chart_type === "heikin-ashi" ? heikinAshi(filled) : filled;
-      this.cache = { series, version: series.version, data, rows, lines: new Map() };
-    }
-    return this.cache.rows;
+  get view() {
+    return this.window.range;
   }
 
-  /** Index of the first of `rows` that Plotly has not drawn. */
-  #firstOpen(rows) {
-    let index = rows.length;
-    while (index && rows[index - 1].open_time_ms > this.drawnUntilMs) index -= 1;
-    return index;
-  }
-
-  #lines(spec, rows) {
-    const name = JSON.stringify(spec);
-    if (!this.cache.lines.has(name)) this.cache.lines.set(name, lines(spec, rows));
-    return this.cache.lines.get(name);
-  }
-
-  /** Draw the closed candles with Plotly, then the open ones over it. */
-  #render() {
-    if (!this.series?.rows.length) return;
-    this.mustRender = false;
-    this.counts.renders += 1;
-    const rows = this.#shown();
-    const layout = { ...this.data.figure.layout, ...this.#ranges(rows) };
-    const openMs = this.series.rows[this.series.firstOpen]?.open_time_ms ?? Infinity;
-    const end = rows.findLastIndex((row) => row.open_time_ms < openMs) + 1;
-    this.drawnUntilMs = end ? rows[end - 1].open_time_ms : 0;
-    const traces = this.data.figure.data.map((trace) => this.#filled(trace, rows, this.#nearView(rows), end));
-    this.rendering = true;
-    this.Plotly.react(this.plot, traces, layout, PLOT_CONFIG);
-    this.rendering = false;
-    if (!this.listening) this.#listenToPlot();
-    this.#paint();
-    this.#describe();
-  }
-
-  /** Index of the first row worth drawing: one view's width before the view, to pan into. */
-  #nearView(rows) {
-    const [from, to] = this.view;
-    const index = rows.findIndex((row) => row.open_time_ms >= from - (to - from));
-    return Math.max(0, index);
-  }
-
-  /** `trace` with the rows from `start` to before `end`. */
-  #filled(trace, rows, start, end) {
-    const { role, spec, line } = trace.meta;
-    const shift = this.shift;
-    const drawn = rows.slice(start, end);
-    const x = drawn.map((row) => row.open_time_ms + shift);
-    if (role === "candles") {
-      const column = (name) => drawn.map((row) => row[name]);
-      return { ...trace, x, open: column("open"), high: column("high"), low: column("low"), close: column("close") };
-    }
-    if (role === "line") {
-      const [start, stop] = this.yRange;
-      return { ...trace, x, y: drawn.map((row) => row.close), fillgradient: { ...trace.fillgradient, start, stop } };
-    }
-    if (role === "volume") {
-      const { colors } = this.data;
-      const color = drawn.map((row) => (row.close >= row.open ? colors.upVolume : colors.downVolume));
-      return { ...trace, x, y: drawn.map((row) => row.volume), marker: { ...trace.marker, color } };
-    }
-    return { ...trace, x, y: this.#lines(spec, rows)[line].slice(start, end) };
+  get following() {
+    return this.window.following;
   }
 
   /** Milliseconds added to every time before it is drawn: Plotly's dates have no time zone. */
@@ -219,56 +154,55 @@ class LiveChart {
     return this.data.local_time ? -new Date().getTimezoneOffset() * 60_000 : 0;
   }
 
-  #ranges(rows) {
-    const [from, to] = this.#window(rows);
-    const visible = rows.filter((row) => row.open_time_ms >= from - this.series.widthMs && row.open_time_ms <= to);
-    const some = visible.length ? visible : rows.slice(-1);
-    const high = Math.max(...some.map((row) => row.high));
-    const low = Math.min(...some.map((row) => row.low));
-    const space = (high - low || high * 0.001) * 0.08;
-    this.yRange = [low - space, high + space];
-    this.volumeTop = Math.max(...some.map((row) => row.volume), 1e-12) * 1.15;
+  get #drawing() {
+    if (!this.drawing?.isOf(this.series, this.data)) this.drawing = new Drawing(this.series, this.data);
+    return this.drawing;
+  }
+
+  /** Draw the closed candles with Plotly, then the open ones over it. */
+  #render() {
+    if (!this.series?.rows.length) return;
+    this.mustRender = false;
+    this.counts.renders += 1;
+    this.window.fit(this.#drawing.rows, this.plot.clientWidth || 900);
     const { layout } = this.data.figure;
-    return {
-      xaxis: { ...layout.xaxis, range: [from + this.shift, to + this.shift] },
-      yaxis: { ...layout.yaxis, range: this.yRange },
-      // Not 20m for 0.020: thousandths look like millions.
-      yaxis2: { ...layout.yaxis2, range: [0, this.volumeTop], tickformat: this.volumeTop < 1000 ? ",~f" : "~s" },
-    };
+    this.rendering = true;
+    this.Plotly.react(this.plot, this.#traces(), { ...layout, ...this.window.axes(layout, this.shift) }, PLOT_CONFIG);
+    this.rendering = false;
+    if (!this.listening) listenToPlot(this.plot, this);
+    this.listening = true;
+    this.#paint();
+    this.#describe();
   }
 
-  #window(rows) {
-    if (!this.following && this.view) return this.view;
-    const bars = Math.max(24, Math.floor((this.plot.clientWidth || 900) / 9));
-    const wanted = this.spanMs ?? bars * this.series.widthMs;
-    const held = rows.at(-1).open_time_ms - rows[0].open_time_ms + 2 * this.series.widthMs;
-    // No empty space on the left for times that history does not have.
-    const span = Math.min(wanted, Math.max(held * (1 + RIGHT_GAP), 24 * this.series.widthMs));
-    const to = rows.at(-1).open_time_ms + this.series.widthMs + span * RIGHT_GAP;
-    this.view = [to - span, to];
-    return this.view;
+  #traces() {
+    const { figure } = this.data;
+    const times = figure.data[0].x;
+    const fresh = this.data !== this.drawnData;
+    this.drawnData = this.data;
+    if (fresh && times.length && times[0] <= this.view[0]) {
+      this.drawnUntilMs = times.at(-1);
+      return this.#drawing.given(this.shift, this.window.prices);
+    }
+    const { rows } = this.#drawing;
+    const openMs = this.series.rows[this.series.firstOpen]?.open_time_ms ?? Infinity;
+    const end = this.#drawing.after(openMs - 1);
+    this.drawnUntilMs = end ? rows[end - 1].open_time_ms : 0;
+    return this.#drawing.traces(this.window.firstNear(rows), end, this.shift, this.window.prices);
   }
-
-  #leavesView() {
-    const { last } = this.series;
-    if (!last || !this.view) return false;
-    const visible = last.open_time_ms <= this.view[1];
-    if (this.following && last.open_time_ms + this.series.widthMs > this.view[1]) return true;
-    return visible && (last.high > this.yRange[1] || last.low < this.yRange[0] || last.volume > this.volumeTop);
-  }
-
-  // ---- the overlay ----------------------------------------------------------------------
 
   #paint() {
     if (!this.series?.rows.length || !this.plot._fullLayout) return;
-    const rows = this.#shown();
-    const open = rows.slice(this.#firstOpen(rows));
+    const { rows } = this.#drawing;
+    const from = this.#drawing.after(this.drawnUntilMs);
+    this.ends = this.#drawing.lines();
     const { last } = this.series;
     const { colors, decimals } = this.data;
-    const formatPrice = (price) => price.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+    const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+    const formatPrice = (price) => price.toLocaleString("en-US", digits);
     this.overlay.paint({
-      rows: open,
-      lines: this.#ends(rows),
+      rows: rows.slice(from),
+      lines: this.ends.map((line) => ({ ...line, points: points(rows, line, from) })),
       price: last.close,
       rising: last.close >= last.open,
       label: formatPrice(last.close),
@@ -284,118 +218,53 @@ class LiveChart {
     this.toolbar.following(this.following);
   }
 
-  /** The last drawn point of each line and everything after it. */
-  #ends(rows) {
-    const from = Math.max(0, this.#firstOpen(rows) - 1);
-    const times = rows.slice(from).map((row) => row.open_time_ms);
-    const values = (trace) => {
-      if (trace.meta.role === "line") return rows.map((row) => row.close);
-      return this.#lines(trace.meta.spec, rows)[trace.meta.line];
-    };
-    this.ends = this.data.figure.data
-      .filter((trace) => trace.meta.role === "indicator" || trace.meta.role === "line")
-      .map((trace) => ({
-        name: trace.name,
-        axis: trace.meta.role === "line" ? "price" : (trace.yaxis ?? "y"),
-        color: trace.line.color,
-        width: trace.line.width,
-        dash: trace.line.dash === "dot",
-        all: values(trace),
-      }));
-    return this.ends.map((line) => ({ ...line, points: times.map((time, i) => [time, line.all[from + i]]) }));
-  }
-
+  /** Index of the row under the crosshair; the newest without one. */
   #pointed(rows) {
     if (!this.cross) return rows.length - 1;
     const { xaxis } = this.plot._fullLayout;
     const time = xaxis.p2l(this.cross.x - xaxis._offset) - this.shift;
-    const { widthMs } = this.series;
     let index = rows.length - 1;
-    while (index > 0 && rows[index].open_time_ms > time + widthMs / 2) index -= 1;
+    while (index > 0 && rows[index].open_time_ms > time + this.series.widthMs / 2) index -= 1;
     return index;
   }
 
-  // ---- the hand -------------------------------------------------------------------------
-
-  #listenToPointer() {
-    this.stage.addEventListener("pointermove", (event) => {
-      const box = this.stage.getBoundingClientRect();
-      this.cross = { x: event.clientX - box.left, y: event.clientY - box.top };
-      this.#soon();
-    });
-    this.stage.addEventListener("pointerleave", () => {
-      this.cross = null;
-      this.#soon();
-    });
-    this.stage.addEventListener("dblclick", () => this.follow());
-    this.stage.addEventListener("keydown", (event) => this.#key(event));
+  #describe() {
+    const { last } = this.series;
+    this.stage.setAttribute(
+      "aria-label",
+      `${this.data.symbol}, ${this.series.rows.length} candles of ${this.data.interval}: last price ${last.close}, ` +
+        `open ${last.open}, high ${last.high}, low ${last.low}. Arrow keys move the crosshair, plus and minus zoom, ` +
+        "End follows the newest candle.",
+    );
   }
 
-  #listenToPlot() {
-    this.listening = true;
-    const moved = () => {
-      if (this.rendering) return;
-      const range = this.plot._fullLayout.xaxis.range;
-      const at = (value) => this.plot._fullLayout.xaxis.r2l(value) - this.shift;
-      this.view = [at(range[0]), at(range[1])];
-      this.spanMs = this.view[1] - this.view[0];
-      this.following = this.#newestIsIn(this.view);
-      this.#soon();
-    };
-    this.plot.on("plotly_relayouting", moved);
-    this.plot.on("plotly_relayout", () => {
-      moved();
-      this.mustRender = !this.rendering;
-      this.#loadOlder();
-    });
-  }
+  // ---- what a hand asks for -------------------------------------------------------------
 
-  #newestIsIn([from, to]) {
-    const newest = this.series.last.open_time_ms;
-    return newest >= from && newest <= to;
-  }
-
-  #key(event) {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (step && this.plot._fullLayout) {
-      const { xaxis } = this.plot._fullLayout;
-      const width = xaxis.l2p(this.series.widthMs + this.view[0]) - xaxis.l2p(this.view[0]);
-      this.cross ??= { x: xaxis._offset + xaxis._length / 2, y: null };
-      this.cross = { x: this.cross.x + step * width, y: this.cross.y };
-    } else if (event.key === "+" || event.key === "-") this.#zoom(event.key === "+" ? 0.7 : 1 / 0.7);
-    else if (event.key === "End") this.follow();
-    else if (event.key === "Escape") this.cross = null;
-    else return;
-    event.preventDefault();
-    this.#soon();
-  }
-
-  #zoom(factor) {
-    const [from, to] = this.view;
-    this.spanMs = (to - from) * factor;
-    this.view = [to - this.spanMs, to];
+  /** The view was moved: draw what is in it, and fetch what is not here yet. */
+  viewMoved() {
     this.mustRender = true;
+    this.changed();
     this.#loadOlder();
   }
 
   /** Go back to the newest candle and stay with it. */
   follow() {
-    this.following = true;
+    this.window.following = true;
     this.mustRender = true;
-    this.#soon();
+    this.changed();
   }
 
   /** Show the newest `spanMs` milliseconds; null for everything that is loaded. */
   range(spanMs) {
-    const [first, last] = [this.series.rows[0], this.series.last];
-    this.spanMs = spanMs ?? last.open_time_ms - first.open_time_ms + 2 * this.series.widthMs;
-    this.follow();
-    this.#loadOlder();
+    const held = this.series.last.open_time_ms - this.series.rows[0].open_time_ms;
+    this.window.spanMs = spanMs ?? held + 2 * this.series.widthMs;
+    this.window.following = true;
+    this.viewMoved();
   }
 
   async #loadOlder() {
     const { series } = this;
-    const from = this.following ? series.last.open_time_ms - (this.spanMs ?? 0) : this.view[0];
+    const from = this.window.wantedFrom(series.last.open_time_ms);
     if (this.loading || series.rows[0].open_time_ms <= from) return;
     this.loading = true;
     try {
@@ -405,32 +274,35 @@ class LiveChart {
     }
     this.loading = false;
     this.mustRender = true;
-    this.#soon();
+    this.changed();
   }
 
   #resized() {
     if (!this.plot._fullLayout) return;
-    this.Plotly.Plots.resize(this.plot).then(() => this.#soon());
+    this.Plotly.Plots.resize(this.plot).then(() => this.changed());
     this.mustRender = true;
   }
 
   /** The figure with everything that is on the screen, as a PNG of 1600 x 900. */
   async png() {
-    const rows = this.#shown();
-    const traces = this.data.figure.data.map((trace) => this.#filled(trace, rows, this.#nearView(rows), rows.length));
-    const { bg } = this.data.colors;
-    const title = { text: `${this.data.symbol} ${this.data.interval}`, x: 0.02, font: { color: this.data.colors.text } };
-    const layout = { ...this.data.figure.layout, ...this.#ranges(rows), paper_bgcolor: bg, title, margin: { l: 20, r: 80, t: 50, b: 40 } };
-    return this.Plotly.toImage({ data: traces, layout }, { format: "png", width: 1600, height: 900 });
+    const { rows } = this.#drawing;
+    const data = this.#drawing.traces(this.window.firstNear(rows), rows.length, this.shift, this.window.prices);
+    const { colors, symbol, interval, figure } = this.data;
+    const layout = {
+      ...figure.layout,
+      ...this.window.axes(figure.layout, this.shift),
+      paper_bgcolor: colors.bg,
+      title: { text: `${symbol} ${interval}`, x: 0.02, font: { color: colors.text } },
+      margin: { l: 20, r: 80, t: 50, b: 40 },
+    };
+    return this.Plotly.toImage({ data, layout }, { format: "png", width: 1600, height: 900 });
   }
+}
 
-  #describe() {
-    const { last } = this.series;
-    const count = this.series.rows.length;
-    const text = `${this.data.symbol}, ${count} candles of ${this.data.interval}: last price ${last.close}, open ${last.open}, ` +
-      `high ${last.high}, low ${last.low}. Arrow keys move the crosshair, plus and minus zoom, End follows the newest candle.`;
-    this.stage.setAttribute("aria-label", text);
-  }
+/** The last drawn point of a line and everything after it. */
+function points(rows, line, from) {
+  const start = Math.max(0, from - 1);
+  return rows.slice(start).map((row, index) => [row.open_time_ms, line.all[start + index]]);
 }
 
 function formatTime(time, interval) {
