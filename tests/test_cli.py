@@ -84,6 +84,14 @@ def test_an_export_that_cannot_be_written_names_the_file(redis_client: redis.Red
         write_csv(redis_client, tmp_path / "nowhere" / "candles.csv")
 
 
+def test_an_export_appears_whole_or_not_at_all(redis_client: redis.Redis, tmp_path: Path) -> None:
+    save(redis_client, "BTC", Interval.S1, 1_000)
+    (tmp_path / "candles.csv").mkdir()  # the last step, the renaming, cannot succeed
+    with pytest.raises(InputFileError, match="cannot be written"):
+        write_csv(redis_client, tmp_path / "candles.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["candles.csv"]
+
+
 def test_status_tells_what_runs_and_how_far_it_is(redis_client: redis.Redis, redis_url: str) -> None:
     redis_client.xadd(keys.trades_stream(0), {"heartbeat": "1"}, id="5000-0")
     redis_client.hset(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from pathlib import Path
 
 from pipeline.cli.progress import Progress
@@ -34,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Exit code 0 once every trade is folded and every candle exported."""
-    if options.export is not None and not options.export.absolute().parent.is_dir():
-        raise SettingsError(f"--export {options.export}: there is no such folder")
+    if options.export is not None:
+        _check_export(options.export)
     progress = Progress()
     try:
         with ReplayRun(settings, options.files, options.where) as replay:
@@ -44,6 +45,15 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         progress.end()
     print(_text(summary, options.export))
     return 0
+
+
+def _check_export(path: Path) -> None:
+    """SettingsError now, and not after an hour of replay."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise SettingsError(f"--export {path}: there is no such folder")
+    if path.is_dir() or not os.access(folder, os.W_OK):
+        raise SettingsError(f"--export {path}: cannot be written")
 
 
 def _column_and_value(text: str) -> tuple[str, str]:

