@@ -11,7 +11,7 @@ from typing import Any, Final
 import redis
 
 from pipeline import keys
-from pipeline.embedded import flink_folder, redis_server
+from pipeline.embedded import flink_folder, old_checkpoints, redis_server
 from pipeline.embedded.log_file import LogFile
 from pipeline.embedded.state_folder import StateFolder
 from pipeline.embedded.supervisor import Part, Step, Supervisor
@@ -114,6 +114,7 @@ class Embedded:
         path = os.pathsep.join(part for part in (str(_HOME), os.environ.get("PYTHONPATH")) if part)
         env = {**os.environ, **settings, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
         if name == "job":
+            old_checkpoints.prune(self._folder.checkpoints)
             env |= flink_folder.prepare(self._folder.flink, os.environ)
         return env
 
