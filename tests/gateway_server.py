@@ -30,6 +30,7 @@ class Running:
 
     gateway: Gateway
     subscriber: Subscriber
+    server: uvicorn.Server
     port: int
 
     @property
@@ -89,7 +90,7 @@ def serve(
     subscriber.start()
     try:
         wait_until(lambda: server.started and (hub.connected or not connected))
-        yield Running(gateway, subscriber, sock.getsockname()[1])
+        yield Running(gateway, subscriber, server, sock.getsockname()[1])
     finally:
         server.should_exit = True
         thread.join()

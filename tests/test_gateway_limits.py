@@ -92,8 +92,8 @@ def test_a_frame_over_the_limit_closes_with_1009(running: Running) -> None:
 def test_a_frame_of_megabytes_is_cut_off_by_the_parser_with_1009(running: Running) -> None:
     with running.client() as client:
         read(client)
-        # The head alone: a message of 100 MB is announced.
-        client.socket.sendall(b"\x81\xff" + struct.pack("!Q", 100_000_000) + b"\0\0\0\0")
+        # The head alone: a message of 1 MB is announced.
+        client.socket.sendall(b"\x81\xff" + struct.pack("!Q", 1_000_000) + b"\0\0\0\0")
         assert closed_with(client)[0] == 1009
     wait_until(lambda: rejections(running, "frame too large") == 1)
 
@@ -284,6 +284,32 @@ def test_an_evicted_client_that_reads_on_at_last_is_told_1013(
         while b"too slow" not in received[-4_000:] and (chunk := sock.recv(65_536)):
             received += chunk
         assert struct.pack("!H", 1013) + b"too slow" in received
+
+
+def test_one_that_neither_reads_nor_answers_pings_is_let_go_with_all_that_waits_for_it(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, candle())
+    limits = Limits(ping_s=0.4, keepalive_s=1, pending_bytes=1 << 24)
+    with serve(redis_url, limits=limits) as running, stalled(running):
+        flood(running, redis_client, 1)
+        wait_until(lambda: running.gateway.connections == 0)
+        wait_until(lambda: not running.server.server_state.connections)
+        assert running.metric("evictions_total") == 0
+
+
+def test_one_that_is_closed_and_never_reads_that_is_let_go(redis_url: str, redis_client: redis.Redis) -> None:
+    publish(redis_client, candle())
+    with serve(redis_url, limits=Limits(goodbye_s=0.5)) as running, stalled(running) as sock:
+        client = next(iter(running.gateway.fan_out._groups["BTC", "1m"]))
+        seq = 1
+        while not client.transport.get_write_buffer_size():
+            publish(redis_client, *(candle(seq=(seq := seq + 1), minute=seq, is_closed=True) for _ in range(9)))
+            wait_until(lambda: running.gateway.fan_out.board.known(("BTC", "1m")).position[1] == seq)
+        sock.sendall(b"\x81\x80\0\0\0\0" * 11)
+        wait_until(lambda: running.gateway.connections == 0)
+        assert rejections(running, "rate") == 1
+        wait_until(lambda: not running.server.server_state.connections, 5)
 
 
 def test_a_slow_client_gets_the_newest_revision_and_all_closed_candles(
