@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from dashboard.indicators import Bar, Indicator, heikin_ashi
@@ -56,6 +57,11 @@ def bar(candle: Candle) -> Bar:
     )
 
 
+def plotly_time(time_ms: int) -> str:
+    """``time_ms`` as Plotly's date text in UTC. It would move a number by the browser's time zone."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
 def fill_gaps(bars: Sequence[Bar], width_ms: int, most: int = MOST_FLAT) -> list[Bar]:
     """``bars`` with a flat one, at the previous close and without volume, where nobody traded.
 
@@ -80,7 +86,7 @@ def figure(candles: Sequence[Candle], view: View, palette: Palette) -> dict[str,
         bars = fill_gaps(bars, candles[0].interval.ms)
     if view.chart_type == "heikin-ashi":
         bars = heikin_ashi(bars)
-    times = [each.open_time_ms for each in bars]
+    times = [plotly_time(each.open_time_ms) for each in bars]
     traces = [_price(bars, times, view, palette), _volume(bars, times, palette)]
     colors = iter(palette.lines * 4)
     for indicator in view.indicators:
@@ -89,7 +95,7 @@ def figure(candles: Sequence[Candle], view: View, palette: Palette) -> dict[str,
     return {"data": traces, "layout": layout(palette, rsi_pane=panes)}
 
 
-def _price(bars: Sequence[Bar], times: list[int], view: View, palette: Palette) -> dict[str, Any]:
+def _price(bars: Sequence[Bar], times: list[str], view: View, palette: Palette) -> dict[str, Any]:
     if view.chart_type == "line":
         return {
             "type": "scatter",
@@ -119,7 +125,7 @@ def _price(bars: Sequence[Bar], times: list[int], view: View, palette: Palette) 
     }
 
 
-def _volume(bars: Sequence[Bar], times: list[int], palette: Palette) -> dict[str, Any]:
+def _volume(bars: Sequence[Bar], times: list[str], palette: Palette) -> dict[str, Any]:
     return {
         "type": "bar",
         "meta": {"role": "volume"},
@@ -133,7 +139,7 @@ def _volume(bars: Sequence[Bar], times: list[int], palette: Palette) -> dict[str
     }
 
 
-def _indicator(indicator: Indicator, bars: Sequence[Bar], times: list[int], color: str) -> list[dict[str, Any]]:
+def _indicator(indicator: Indicator, bars: Sequence[Bar], times: list[str], color: str) -> list[dict[str, Any]]:
     spec = {"kind": indicator.kind, "length": indicator.length, "width": indicator.width}
     outer = indicator.kind == "bollinger"
     return [

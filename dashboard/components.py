@@ -17,6 +17,7 @@ from dashboard.assets import MODULES_PATH, PLOTLY_PATH
 from dashboard.cards import Card
 from dashboard.chart import RANGES, View, figure
 from dashboard.markets import MarketRow
+from dashboard.services import services
 from dashboard.session import Series
 from dashboard.text import compact, price, significant_places
 from dashboard.theme import Palette
@@ -84,6 +85,7 @@ def masthead(
             "quiet": quiet,
             # One component, not two: mounting one costs the server more than all of its data.
             "cards": [card._asdict() for card in cards],
+            "token": services().settings.ws_token,
         },
         on_ring_change=lambda: None,
     )
@@ -107,6 +109,7 @@ def live_chart(series: Series, view: View, palette: Palette, *, local_time: bool
             "local_time": local_time,
             "ranges": RANGES[series.interval],
             "plotly": PLOTLY_PATH,
+            "token": services().settings.ws_token,
         },
     )
 
@@ -123,7 +126,8 @@ def market_table(rows: Sequence[MarketRow]) -> str | None:
                 "high_text": price(row.high, significant_places(row.high)),
             }
             for row in rows
-        ]
+        ],
+        "token": services().settings.ws_token,
     }
     opened = _market_table(key="market_table", data=data, on_open_change=lambda: None).open
     return None if opened is None else str(opened)

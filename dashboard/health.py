@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from dashboard.chart import layout
+from dashboard.chart import layout, plotly_time
 from dashboard.meter import BOUNDS_MS, Second, quantile_ms
 from dashboard.text import compact
 from dashboard.theme import Palette
@@ -193,7 +193,7 @@ def latency_histogram(latency: Sequence[int], palette: Palette) -> dict[str, Any
 
 def rates(seconds: Sequence[Second], palette: Palette) -> dict[str, Any]:
     """Lines of the last two minutes: revisions and closed candles a second."""
-    x = [second.at_s * 1000 for second in seconds]
+    x = [plotly_time(second.at_s * 1000) for second in seconds]
     traces = [
         {
             "type": "scatter", "mode": "lines", "name": name, "x": x, "y": y,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dashboard.chart import layout
+from dashboard.chart import layout, plotly_time
 from dashboard.indicators import Bar
 from dashboard.text import compact, pair, percent
 from dashboard.theme import Palette
@@ -137,7 +137,7 @@ def comparison(series: Mapping[str, Sequence[Bar]], palette: Palette) -> dict[st
                 "type": "scatter",
                 "mode": "lines",
                 "name": symbol,
-                "x": [bar.open_time_ms for bar in shown],
+                "x": [plotly_time(bar.open_time_ms) for bar in shown],
                 "y": [round(100 * bar.close / base, 4) for bar in shown],
                 "line": {"color": color, "width": 2},
                 "hovertemplate": "%{y:.2f}",

@@ -3,7 +3,7 @@ from decimal import Decimal
 import plotly.graph_objects as go
 import pytest
 
-from dashboard.chart import CHART_TYPES, View, bar, figure, fill_gaps
+from dashboard.chart import CHART_TYPES, View, bar, figure, fill_gaps, plotly_time
 from dashboard.indicators import Indicator
 from dashboard.theme import GREEN_RED
 from pipeline.market import Candle, Interval
@@ -47,7 +47,7 @@ def test_the_figure_says_of_each_trace_what_it_shows() -> None:
 def test_minutes_without_trades_are_flat_at_the_previous_close_with_volume_0() -> None:
     drawn = figure([candle(0, "100"), candle(3, "103")], View(), GREEN_RED)
     price, volume = drawn["data"][:2]
-    assert price["x"] == [START + minute * MINUTE for minute in range(4)]
+    assert price["x"] == [plotly_time(START + minute * MINUTE) for minute in range(4)]
     assert price["close"] == [100, 100, 100, 103]
     assert price["open"][1:3] == price["high"][1:3] == price["low"][1:3] == [100, 100]
     assert volume["y"] == [1, 0, 0, 1]
@@ -55,7 +55,7 @@ def test_minutes_without_trades_are_flat_at_the_previous_close_with_volume_0() -
 
 def test_gaps_are_left_open_where_a_person_wants_that() -> None:
     drawn = figure([candle(0), candle(3)], View(fill_gaps=False), GREEN_RED)
-    assert drawn["data"][0]["x"] == [START, START + 3 * MINUTE]
+    assert drawn["data"][0]["x"] == [plotly_time(START), plotly_time(START + 3 * MINUTE)]
 
 
 def test_a_gap_too_long_to_draw_is_filled_at_its_new_end_only() -> None:
@@ -68,3 +68,7 @@ def test_a_gap_too_long_to_draw_is_filled_at_its_new_end_only() -> None:
 def test_rising_and_falling_differ_by_more_than_their_hue() -> None:
     trace = figure([candle(0)], View(), GREEN_RED)["data"][0]
     assert "rgba" in trace["increasing"]["fillcolor"] and "rgba" not in trace["decreasing"]["fillcolor"]
+
+
+def test_times_are_text_in_utc_because_plotly_moves_numbers_into_local_time() -> None:
+    assert plotly_time(1_700_000_040_000) == "2023-11-14 22:14:00"

@@ -1,6 +1,6 @@
 // The console: pick an endpoint, connect or send, and read the frames as they come.
 
-import { base, mounted } from "./feed.js";
+import { base, mounted, open } from "./feed.js";
 
 const KEEP = 300;
 
@@ -53,9 +53,7 @@ class Console {
 
   #go() {
     if (this.kind === "GET") return this.#fetch();
-    const url = new URL(base + this.form.path.value.replace(/^\//, ""), location.href);
-    url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(url);
+    const socket = open(this.form.path.value.replace(/^\//, ""));
     this.socket = socket;
     this.#say("connecting");
     this.#buttons();

@@ -8,6 +8,18 @@ const QUIET_MS = 10_000; // no update for so long: say so
 /** Where the app is mounted: "/" or a base path, always with a slash at the end. */
 export const base = new URL(import.meta.url).pathname.replace(/assets\/.*$/, "");
 
+let protocols = [];
+/** The secret that the server wants WebSocket clients to show; browsers can only do it this way. */
+export function useToken(token) {
+  protocols = token ? ["candlecast", token] : [];
+}
+
+/** A WebSocket of our own server. */
+export function open(path) {
+  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+  return new WebSocket(`${scheme}//${location.host}${base}${path}`, protocols);
+}
+
 export class Feed extends EventTarget {
   /** Events: "candle" (detail: candle), "gap" (candles were lost), "state" (detail: this). */
   constructor(symbol, interval) {
@@ -42,10 +54,7 @@ export class Feed extends EventTarget {
   }
 
   #open() {
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const query = this.interval ? `?interval=${encodeURIComponent(this.interval)}` : "";
-    const path = `${base}ws/prices/${encodeURIComponent(this.symbol)}${query}`;
-    this.socket = new WebSocket(`${scheme}//${location.host}${path}`);
+    this.socket = open(`ws/prices/${encodeURIComponent(this.symbol)}?interval=${encodeURIComponent(this.interval)}`);
     this.socket.onopen = () => {
       this.connected = true;
       this.#ping();
@@ -78,7 +87,7 @@ export class Feed extends EventTarget {
     const frame = JSON.parse(text);
     if (frame.type === "price_update" || frame.type === "initial_data") {
       this.attempt = 0; // only data proves that the server is well
-      for (const candle of [frame.data].flat()) if (candle?.open_time_ms) this.#candle(candle, frame.type);
+      for (const candle of [frame.data].flat()) if (candle?.open_time_ms) this.#candle(candle, frame);
     } else if (frame.type === "gap") {
       this.dispatchEvent(new CustomEvent("gap", { detail: frame }));
     } else if (frame.type === "pong") {
@@ -87,9 +96,10 @@ export class Feed extends EventTarget {
     }
   }
 
-  #candle(candle, type) {
+  #candle(candle, { type, source }) {
     const was = this.state;
-    if (type === "price_update" || this.age(candle) < QUIET_MS) this.lastUpdateMs = Date.now();
+    candle.fresh = type === "price_update" && source !== "history"; // only these tell the latency
+    if (candle.fresh || this.age(candle) < QUIET_MS) this.lastUpdateMs = Date.now();
     clearTimeout(this.quiet);
     this.quiet = setTimeout(() => this.#changed(), QUIET_MS + 50);
     this.dispatchEvent(new CustomEvent("candle", { detail: candle }));

@@ -3,6 +3,7 @@
 
 import { heikinAshi, lines } from "./indicators.js";
 import { fillGaps } from "./series.js";
+import { plotlyTime } from "./view.js";
 
 /** The rows of a series as they are drawn, with the indicators over them; made once a version. */
 export class Drawing {
@@ -37,7 +38,7 @@ export class Drawing {
   /** The figure's traces with the rows from `start` to before `end`; `prices` is the range in view. */
   traces(start, end, shift, prices) {
     const drawn = this.rows.slice(start, end);
-    const x = drawn.map((row) => row.open_time_ms + shift);
+    const x = drawn.map((row) => plotlyTime(row.open_time_ms + shift));
     return this.data.figure.data.map((trace) => {
       const { role } = trace.meta;
       if (role === "candles") return { ...trace, x, ...columns(drawn, ["open", "high", "low", "close"]) };
@@ -47,9 +48,8 @@ export class Drawing {
   }
 
   /** The traces as Python sent them. */
-  given(shift, prices) {
-    const moved = (x) => (shift ? x.map((time) => time + shift) : x);
-    return this.data.figure.data.map((trace) => faded({ ...trace, x: moved(trace.x) }, prices));
+  given(prices) {
+    return this.data.figure.data.map((trace) => faded(trace, prices));
   }
 
   /** The lines among the traces: for the overlay and the readout. */

@@ -1,6 +1,6 @@
 // The live chart: a Plotly figure made in Python, kept moving by the page's own feed.
 
-import { acquire, mounted, release } from "./feed.js";
+import { acquire, mounted, release, useToken } from "./feed.js";
 import { Drawing } from "./figure.js";
 import { listenToPlot, listenToStage } from "./hand.js";
 import { Overlay } from "./overlay.js";
@@ -110,8 +110,8 @@ class LiveChart {
 
   #measure() {
     const candle = this.newest;
-    if (!candle) return;
     this.newest = null;
+    if (!candle?.fresh) return;
     const channel = new MessageChannel(); // its message comes after this frame was painted
     channel.port1.onmessage = () => {
       const age = this.feed?.age(candle) ?? 0;
@@ -178,11 +178,12 @@ class LiveChart {
   #traces() {
     const { figure } = this.data;
     const times = figure.data[0].x;
+    const at = (time) => Date.parse(`${time}Z`);
     const fresh = this.data !== this.drawnData;
     this.drawnData = this.data;
-    if (fresh && times.length && times[0] <= this.view[0]) {
-      this.drawnUntilMs = times.at(-1);
-      return this.#drawing.given(this.shift, this.window.prices);
+    if (fresh && !this.shift && times.length && at(times[0]) <= this.view[0]) {
+      this.drawnUntilMs = at(times.at(-1));
+      return this.#drawing.given(this.window.prices);
     }
     const { rows } = this.#drawing;
     const openMs = this.series.rows[this.series.firstOpen]?.open_time_ms ?? Infinity;
@@ -311,6 +312,7 @@ function formatTime(time, interval) {
 }
 
 export default async function (component) {
+  useToken(component.data.token);
   const [chart, cleanup] = mounted(component.parentElement, () => new LiveChart(component.parentElement));
   await chart.show(component.data);
   return cleanup;

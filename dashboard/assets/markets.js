@@ -2,7 +2,7 @@
 // tick in between, from the feed of all symbols.
 
 import { drawing } from "./cards.js";
-import { acquire, mounted, release } from "./feed.js";
+import { acquire, mounted, release, useToken } from "./feed.js";
 
 const COLUMNS = [
   ["symbol", "Market"], ["price", "Price"], ["hour", "1 h"], ["day", "24 h"],
@@ -164,6 +164,7 @@ function change(cell, value) {
 }
 
 export default function (component) {
+  useToken(component.data.token);
   const [markets, cleanup] = mounted(component.parentElement, () => new Markets(component.parentElement));
   markets.update(component.data, component.setTriggerValue);
   return cleanup;

@@ -2,7 +2,7 @@
 // Python, at most once a second and at each closed candle, to drain the session's mailbox.
 
 import { Cards } from "./cards.js";
-import { acquire, mounted, release } from "./feed.js";
+import { acquire, mounted, release, useToken } from "./feed.js";
 
 const RING_EVERY_MS = 1000;
 const CATCHING_UP_MS = 10_000; // event time this far behind the clock
@@ -71,7 +71,7 @@ class Masthead {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
       this.#showPrice();
-      if (!document.querySelector(".cc-chart")) this.#painted(this.feed?.age(this.newest) ?? 0);
+      if (this.newest.fresh && !document.querySelector(".cc-chart")) this.#painted(this.feed?.age(this.newest) ?? 0);
     });
     if (!this.data.quiet) this.#soon(candle.is_closed);
   }
@@ -144,6 +144,7 @@ class Masthead {
 }
 
 export default function (component) {
+  useToken(component.data.token);
   const [masthead, cleanup] = mounted(component.parentElement, () => new Masthead(component.parentElement));
   masthead.update(component.data, component.setTriggerValue);
   return cleanup;

@@ -1,6 +1,11 @@
 // What part of the candles is in view: a stretch of time that follows the newest candle until a
 // hand leaves it, and the prices and volumes in it.
 
+/** A time as Plotly's date text: it would move a number by the browser's time zone. */
+export function plotlyTime(timeMs) {
+  return new Date(timeMs).toISOString().slice(0, -1);
+}
+
 const RIGHT_GAP = 0.04; // part of the width kept free right of the newest candle
 const FEWEST = 24; // candles across, however few there are
 const BAR_PIXELS = 9;
@@ -65,7 +70,7 @@ export class View {
   axes(layout, shift) {
     const [from, to] = this.range;
     return {
-      xaxis: { ...layout.xaxis, range: [from + shift, to + shift] },
+      xaxis: { ...layout.xaxis, range: [plotlyTime(from + shift), plotlyTime(to + shift)] },
       yaxis: { ...layout.yaxis, range: this.prices },
       // Not 20m for 0.020: thousandths look like millions.
       yaxis2: { ...layout.yaxis2, range: [0, this.volumeTop], tickformat: this.volumeTop < 1000 ? ",~f" : "~s" },

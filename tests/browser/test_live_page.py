@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from dashboard.assets import MODULES_PATH
 from dashboard.chart import bar, fill_gaps
@@ -194,7 +194,7 @@ def test_closed_candles_go_into_the_figure_when_they_close(
     open_live(page, f"{app}/?interval=1s")
     first = chart(page, "chart.drawnUntilMs")
     page.wait_for_function(f"() => {CHART}.drawnUntilMs >= {first + 4000}")
-    assert chart(page, "chart.plot.data[0].x.at(-1) === chart.drawnUntilMs")
+    assert chart(page, "Date.parse(chart.plot.data[0].x.at(-1) + 'Z') === chart.drawnUntilMs")
 
 
 def test_older_candles_are_fetched_when_someone_pans_to_them(page: Page, app: str) -> None:
@@ -358,6 +358,32 @@ def test_the_server_restarted_under_an_open_page_leaves_no_hole(page: Page, own:
     own.market.stop()
     page.wait_for_timeout(1500)
     assert_chart_equals_history(page, own.client, "BTC", "1s")
+
+
+def test_times_are_utc_unless_local_ones_are_asked_for(browser: Browser, app: str) -> None:
+    context = browser.new_context(timezone_id="Asia/Kolkata")  # no whole number of hours
+    page = context.new_page()
+    shown = "new Date(chart.series.last.open_time_ms + {}).toISOString().slice(11, 16)"
+    for query, ahead_ms in (("", 0), ("?local=true", 19_800_000)):
+        open_live(page, f"{app}/{query}")
+        wait_for_ticks(page, 1)
+        assert page.locator(".cc-readout b").inner_text() == chart(page, shown.format(ahead_ms))
+        newest = chart(page, f"chart.series.last.open_time_ms + {ahead_ms}")
+        axis = chart(page, "chart.plot._fullLayout.xaxis.range.map(at => chart.plot._fullLayout.xaxis.r2l(at))")
+        assert axis[0] < newest < axis[1]
+    context.close()
+
+
+def test_the_page_shows_the_token_that_the_gateway_wants(
+    page: Page, market: Market, market_redis: RedisServer, log: Path
+) -> None:
+    server = AppServer(market_redis.url, log, WS_TOKEN="open-sesame-and-then-some")
+    server.start()
+    try:
+        open_live(page, server.url)
+        wait_for_ticks(page, 3)
+    finally:
+        server.stop()
 
 
 def test_the_browser_and_python_compute_the_same_indicators(page: Page, app: str) -> None:
