@@ -206,7 +206,7 @@ def _drain(connection: Any) -> list[bytes]:
 def read_updates(
     payloads: Sequence[bytes], malformed: Callable[[InvalidCandle], None] | None = None
 ) -> list[Update]:
-    """Updates of ``payloads``; those that are none go to ``malformed``, or are left out."""
+    """Updates of ``payloads``; those that are none go to ``malformed``, or into the log."""
     updates = []
     for payload in payloads:
         try:
@@ -214,6 +214,8 @@ def read_updates(
         except InvalidCandle as error:
             if malformed:
                 malformed(error)
+            else:
+                log.warning("left out of what Redis keeps: %s", error)
     return updates
 
 

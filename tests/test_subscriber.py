@@ -206,6 +206,17 @@ def test_a_connection_that_redis_cuts_is_healed(redis_url: str, redis_client: re
         wait_until(lambda: on.hub.reconnects == 1)
 
 
+def test_what_is_no_candle_in_history_is_said_and_left_out(
+    redis_url: str, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(redis_client, candle(seq=1))
+    redis_client.set(keys.latest("BTC"), "half a cand")
+    redis_client.zadd(keys.history("BTC", "1h"), {candle(seq=3, is_closed=True, interval=Interval.H1): T0})
+    with Listening(redis_url) as on:
+        assert on.hub.latest("BTC", "1h") and not on.hub.latest("BTC", "1m")
+        assert "half a cand" in caplog.text
+
+
 def test_a_key_of_the_wrong_type_is_said_aloud_and_mended_without_a_restart(
     redis_url: str, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
