@@ -14,38 +14,15 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
 from pipeline.market import INTERVALS
+from pipeline.update import Pair, Position, Update
+
+__all__ = ["NOWHERE", "Gap", "Hub", "Known", "Pair", "Position", "Update", "follows"]
 
 log = logging.getLogger(__name__)
-
-Position = tuple[int, int]
-"""(epoch, seq): the place of a revision among those of its symbol and interval."""
-Pair = tuple[str, str]
-"""(symbol, interval)."""
 
 _NAMES: Final = tuple(interval.value for interval in INTERVALS)
 NOWHERE: Final[Position] = (-1, -1)
 """Before every revision."""
-
-
-class Update(NamedTuple):
-    """One published candle revision. ``payload`` is the candle JSON exactly as published."""
-
-    symbol: str
-    interval: str
-    open_time_ms: int
-    is_closed: bool
-    epoch: int
-    seq: int
-    published_at_ms: int
-    payload: str
-
-    @property
-    def pair(self) -> Pair:
-        return (self.symbol, self.interval)
-
-    @property
-    def position(self) -> Position:
-        return (self.epoch, self.seq)
 
 
 class Gap(NamedTuple):

@@ -7,30 +7,25 @@ single symbol and interval when its ``seq`` shows a hole.
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import orjson
 import redis
 
 from pipeline import keys
-from pipeline.errors import InvalidCandle, InvalidTrade
-from pipeline.hub import NOWHERE, Gap, Hub, Known, Pair, Update
-from pipeline.market import INTERVALS, check_symbol
+from pipeline.errors import InvalidCandle
+from pipeline.healer import Healer
+from pipeline.hub import Gap, Hub
 from pipeline.retry import LONGEST_WAIT_S, RETRYABLE, Backoff
 from pipeline.store import Store
+from pipeline.update import Update, read_updates
 
-__all__ = ["Gap", "Hub", "Subscriber", "Update", "read_update"]
+__all__ = ["Gap", "Hub", "Subscriber", "Update"]
 
 log = logging.getLogger(__name__)
-
-HEAL_LIMIT: Final = 1_000
-"""Closed candles a symbol and interval that are sent on after a hole: a client can take them at
-once. Whoever missed more is told so, and reads ``/api/candles``."""
 
 _QUIET_S: Final = 5.0
 """After so long without a word we ask whether the connection lives, and wait as long again."""
@@ -38,7 +33,6 @@ _LOOK_UP_S: Final = 0.2
 """How often a waiting thread looks whether it shall stop."""
 _BATCH: Final = 2_000
 """Messages a batch: a flood must not keep the listeners waiting for its end."""
-_NAMES: Final = frozenset(interval.value for interval in INTERVALS)
 
 
 class Subscriber:
@@ -134,62 +128,6 @@ class Subscriber:
             )
 
 
-class Healer:
-    """Fills the hub with what was missed, from ``latest`` and history."""
-
-    def __init__(self, store: Store, hub: Hub) -> None:
-        self._store = store
-        self._hub = hub
-
-    def heal_all(self, instance: str | None) -> str | None:
-        """Heal every symbol. ``instance`` is the database of the last time; returns the one of now."""
-        now = self._store.instance()
-        if instance is not None and now != instance:
-            log.warning("another or a wiped Redis answers: starting afresh")
-            self._hub.clear()
-        for symbol in self._store.symbols():
-            self.heal([(symbol, interval.value) for interval in INTERVALS])
-            self._hub.apply(read_updates([text.encode() for text in self._store.latest_of([symbol])]))
-        return now
-
-    def heal(self, pairs: Sequence[Pair]) -> None:
-        """Apply the closed candles of ``pairs`` that are newer than what is known; report what is gone."""
-        hub = self._hub
-        wanted = [(*pair, _from_ms(hub, pair)) for pair in pairs]
-        for pair, found in zip(pairs, self._store.histories_from(wanted, HEAL_LIMIT + 2), strict=True):
-            self._heal_one(pair, read_updates([text.encode() for text in found]))
-
-    def _heal_one(self, pair: Pair, found: list[Update]) -> None:
-        hub, known = self._hub, self._hub.known(pair)
-        if known.position != NOWHERE and not reaches_back(found, known):
-            hub.report([Gap(*pair, known.position)])
-            # What is left has holes before it: only the newest is of use. Readers fetch the rest.
-            newest = self._store.histories_from([(*pair, -1)], 1)[0]
-            found = read_updates([text.encode() for text in newest])
-        hub.apply(sorted(found, key=lambda update: update.position))
-
-
-def reaches_back(found: Sequence[Update], known: Known) -> bool:
-    """Whether ``found``, oldest first, holds every candle that closed after what is known.
-
-    History is trimmed from its old end: as long as the newest candle that is known is still there,
-    everything after it is too. ``found`` was read from there on, at most HEAL_LIMIT + 2.
-    """
-    known_itself = 1 if known.closed_ms >= 0 else 0
-    if len(found) - known_itself > HEAL_LIMIT:
-        return False
-    if known.closed_ms >= 0:
-        return bool(found) and found[0].open_time_ms == known.closed_ms
-    # No candle had closed yet: nothing is missing if history begins with the one that was forming.
-    return not found or known.latest is None or found[0].open_time_ms <= known.latest.open_time_ms
-
-
-def _from_ms(hub: Hub, pair: Pair) -> int:
-    """Where to read from: the newest closed candle that is known; all if none; -1 at first sight."""
-    known = hub.known(pair)
-    return -1 if known.position == NOWHERE else max(0, known.closed_ms)
-
-
 def _drain(connection: Any) -> list[bytes]:
     """Every message that has arrived: one wake-up, one batch."""
     payloads: list[bytes] = []
@@ -201,63 +139,3 @@ def _drain(connection: Any) -> list[bytes]:
             payloads.append(message[2])
         if len(payloads) >= _BATCH or not can_read(timeout=0):
             return payloads
-
-
-def read_updates(
-    payloads: Sequence[bytes], malformed: Callable[[InvalidCandle], None] | None = None
-) -> list[Update]:
-    """Updates of ``payloads``; those that are none go to ``malformed``, or into the log."""
-    updates = []
-    for payload in payloads:
-        try:
-            updates.append(read_update(payload))
-        except InvalidCandle as error:
-            if malformed:
-                malformed(error)
-            else:
-                log.warning("left out of what Redis keeps: %s", error)
-    return updates
-
-
-def read_update(payload: bytes) -> Update:
-    """Read candle JSON for its envelope; InvalidCandle if it is not one.
-
-    The numbers of the candle are not looked at: the payload goes on as it is, exact.
-    """
-    try:
-        fields = orjson.loads(payload)
-        update = Update(
-            fields["symbol"],
-            fields["interval"],
-            fields["open_time_ms"],
-            fields["is_closed"],
-            fields["epoch"],
-            fields["seq"],
-            fields["published_at_ms"],
-            payload.decode(),
-        )
-    except (KeyError, TypeError, ValueError) as error:  # ValueError: not JSON, or not UTF-8
-        raise InvalidCandle(f"not a candle ({error!r}): {payload!r:.200}") from None
-    _check(update)
-    return update
-
-
-def _check(update: Update) -> None:
-    """The payload goes to browsers inside our frames: nothing in it may be other than it seems."""
-    symbol, interval, open_time_ms, is_closed, epoch, seq, published_at_ms, payload = update
-    if not (
-        all(type(number) is int for number in (open_time_ms, epoch, seq, published_at_ms))
-        and type(is_closed) is bool
-        and type(interval) is type(symbol) is str
-        and interval in _NAMES
-        and _is_symbol(symbol)
-    ):
-        raise InvalidCandle(f"not a candle (a field has the wrong type or value): {payload!r:.200}")
-
-
-@functools.lru_cache(maxsize=10_000)
-def _is_symbol(text: str) -> bool:
-    try:
-        return bool(check_symbol(text))
-    except InvalidTrade:
-        return False

@@ -11,7 +11,7 @@ import redis
 
 from pipeline import keys
 from pipeline.market import Interval, candle_json
-from pipeline.subscriber import Update, read_update
+from pipeline.update import Update, read_update
 
 T0 = 1_700_000_040_000
 """A full minute."""

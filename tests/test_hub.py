@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.hub import NOWHERE, Gap, Hub, Update, follows
+from pipeline.hub import NOWHERE, Gap, Hub, follows
+from pipeline.update import Update
 from tests.candles import MINUTE, T0, update
 
 

@@ -12,9 +12,11 @@ import redis
 
 from pipeline import keys
 from pipeline.errors import InvalidCandle
+from pipeline.healer import HEAL_LIMIT
 from pipeline.hub import Gap
 from pipeline.market import Interval
-from pipeline.subscriber import HEAL_LIMIT, Hub, Subscriber, Update, read_update
+from pipeline.subscriber import Hub, Subscriber
+from pipeline.update import Update, read_update
 from tests.candles import T0, candle, publish, wait_until
 from tests.redis_server import RedisServer
 

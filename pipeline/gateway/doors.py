@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, QueryParams
 
 from pipeline.errors import CandlecastError, InvalidTrade
-from pipeline.hub import Position
 from pipeline.market import INTERVALS, LATEST_MS, Interval, check_symbol
+from pipeline.update import Position
 
 SUBPROTOCOL: Final = "candlecast"
 """Offered beside the token by browsers, which cannot set headers: ``["candlecast", TOKEN]``."""

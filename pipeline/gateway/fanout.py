@@ -20,7 +20,8 @@ from pipeline.gateway.limits import Limits
 from pipeline.gateway.metrics import Metrics
 from pipeline.gateway.slots import Slot, Slots
 from pipeline.gateway.wire import Frame
-from pipeline.hub import Gap, Hub, Pair, Update
+from pipeline.hub import Gap, Hub
+from pipeline.update import Pair, Update
 
 ALL: Final = "ALL"
 _WHEEL: Final = 30

@@ -11,8 +11,8 @@ import time
 from typing import Any, Final
 
 from pipeline.gateway.wire import Frame
-from pipeline.hub import Position, Update
 from pipeline.market import INTERVALS
+from pipeline.update import Position, Update
 
 MODE: Final = "event_driven_pubsub"
 

@@ -22,7 +22,7 @@ from pipeline.hub import Hub
 from pipeline.market import Interval
 from pipeline.settings import Settings
 from pipeline.store import Store
-from pipeline.subscriber import read_updates
+from pipeline.update import read_updates
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,9 @@ from pipeline.gateway.client import GONE, Client
 from pipeline.gateway.fanout import ALL, note, slot_of
 from pipeline.gateway.slots import Slot
 from pipeline.gateway.wire import NOT_UTF8, Frame, accepted, denied, server_of
-from pipeline.hub import Known, Position, Update
+from pipeline.hub import Known
 from pipeline.retry import RETRYABLE
+from pipeline.update import Position, Update
 
 if TYPE_CHECKING:
     from pipeline.gateway.gateway import Gateway

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from pipeline.hub import Known, Pair, Position, Update
+from pipeline.hub import Known
 from pipeline.market import Interval
 from pipeline.store import Store
-from pipeline.subscriber import read_updates
+from pipeline.update import Pair, Position, Update, read_updates
 
 _FEW: Final = 16
 """Most clients were away for a moment: what they missed is among the newest few."""
