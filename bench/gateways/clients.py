@@ -1,7 +1,7 @@
 """The load client, a process of its own: ``python -m bench.gateways.clients PORT PATH``.
 
 Reads commands from stdin, one a line, and answers each with a line of JSON on stdout:
-``connect N``, ``report`` (latencies since the last report), ``drop``, ``stall`` (one more client,
+``connect N``, ``count`` and ``report`` (latencies since the last report), ``drop``, ``stall`` (one more client,
 which never reads). Raw sockets and epoll: ten thousand asyncio clients would take longer to read a
 message than the server takes to send it, and the bench would measure itself.
 """
@@ -59,6 +59,8 @@ class Clients:
         if command == "stall":
             self._stalled.append(self._open(receive_buffer=4_096))
             return {}
+        if command == "count":
+            return {"received": len(self._latencies_ns)}
         if command == "drop":
             return self._drop()
         return self._report()

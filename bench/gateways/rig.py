@@ -58,6 +58,7 @@ class Rig:
         with socket.create_server(("127.0.0.1", 0)) as sock:
             self._port = sock.getsockname()[1]
         self._seq = 0
+        self._clients = 0
         self._server = subprocess.Popen(
             [sys.executable, "-m", "bench.gateways.server", kind, str(self._port), url]
         )
@@ -85,12 +86,14 @@ class Rig:
         before = self.connections()
         seconds = float(self.load.ask(f"connect {count}")["seconds"])
         self._until(lambda: self.connections() == before + count)
+        self._clients += count
         return seconds
 
     def drop(self) -> float:
         """Drop all clients at once; seconds until the server counts none."""
         began = time.monotonic()
         self.load.ask("drop")
+        self._clients = 0
         self._until(lambda: self.connections() == 0)
         return time.monotonic() - began
 
@@ -117,8 +120,15 @@ class Rig:
             self.publish()
             if number < messages - 1:
                 time.sleep(max(0.0, every_s - (time.monotonic() - began)))
-        time.sleep(max(every_s, 1))
+        time.sleep(every_s)
+        self._until_received(messages * self._clients)
         return self.load.ask("report") | {"cpu_s": self.cpu_s() - cpu}
+
+    def _until_received(self, expected: int) -> None:
+        """Wait for what is still on its way; what does not come in 10 s is lost."""
+        deadline = time.monotonic() + 10
+        while self.load.ask("count")["received"] < expected and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def cpu_s(self) -> float:
         times = self.process.cpu_times()
