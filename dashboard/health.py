@@ -38,6 +38,10 @@ class Reading:
     redis_commands_per_s: int | None
     revisions_per_s: float
     latency: tuple[int, ...]
+    redis_clients: int | None
+    symbols: int
+    reconnects: int
+    malformed: int
     websocket_clients: int
 
 
@@ -91,6 +95,7 @@ def _feed(reading: Reading) -> Station:
             Figure(
                 "Trades in", f"{compact(reading.trades_per_s)}/s", "good", f"{reading.feed_trades:,} in all"
             ),
+            Figure("Symbols", f"{reading.symbols:,}", "good", "that have had a candle"),
             Figure(
                 "Last word", _seconds(reading.feed_age_s), judge(reading.feed_age_s, 5, 30), "healthy below 5 s"
             ),
@@ -138,6 +143,8 @@ def _redis(reading: Reading) -> Station:
                    judge(memory, 2**29, 2**31), "healthy below 512 MiB"),
             Figure("Commands", "\u2013" if commands is None else f"{compact(commands)}/s",
                    judge(commands, 20_000, 60_000), "healthy below 20K/s"),
+            Figure("Connections", "\u2013" if reading.redis_clients is None else f"{reading.redis_clients:,}",
+                   judge(reading.redis_clients, 100, 1_000), "healthy below 100: sessions need none"),
             Figure("Closed candles", f"{reading.closed_candles:,}", "good", "written since the first start"),
             Figure("Rejected", f"{reading.rejected:,}", judge(reading.rejected, 0, 1_000), "healthy at 0"),
         ),
@@ -153,6 +160,8 @@ def _server(reading: Reading) -> Station:
                    "good" if reading.redis_connected else "bad", "healthy when up"),
             Figure("Revisions", f"{compact(reading.revisions_per_s)}/s", "good", "candles heard from Redis"),
             Figure("Publish to hub", _upto(p50, p99), judge(p99, 100, 1_000), "p50, p99; healthy below 100 ms"),
+            Figure("Reconnects", f"{reading.reconnects:,}", judge(reading.reconnects, 0, 20), "healthy at 0"),
+            Figure("Malformed", f"{reading.malformed:,}", judge(reading.malformed, 0, 0), "healthy at 0"),
             Figure("WebSocket clients", f"{reading.websocket_clients:,}", "good", "charts and programs"),
         ),
     )  # fmt: skip

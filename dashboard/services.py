@@ -12,6 +12,7 @@ import redis
 import streamlit as st
 
 from dashboard.ending import one_line
+from dashboard.meter import Meter
 from pipeline.gateway import Gateway
 from pipeline.hub import Hub
 from pipeline.settings import Settings
@@ -32,6 +33,7 @@ class Services:
     subscriber: Subscriber
     gateway: Gateway
     store: Store
+    meter: Meter
     client: redis.Redis
     embedded: Embedded | None
     """Set where no REDIS_URL was given: then we run Redis, feed and job ourselves."""
@@ -54,6 +56,7 @@ class Services:
             subscriber=Subscriber(redis_url, hub),
             gateway=Gateway(hub, redis_url, settings),
             store=Store(client),
+            meter=Meter(hub),
             client=client,
             embedded=embedded,
         )

@@ -19,7 +19,6 @@ import streamlit as st
 from dashboard.book import Book
 from dashboard.chart import bar
 from dashboard.indicators import Bar
-from dashboard.meter import Meter
 from dashboard.services import services
 from dashboard.statistics import Statistics
 from dashboard.text import decimals
@@ -238,12 +237,6 @@ def lost_revisions(interval: str) -> bool:
 
 
 @st.cache_resource(show_spinner=False)
-def meter() -> Meter:
-    """The process's meter of what the hub hears."""
-    return Meter(services().hub)
-
-
-@st.cache_resource(show_spinner=False)
 def statistics() -> Statistics:
     """The process's statistics of the pipeline."""
-    return Statistics(services(), meter())
+    return Statistics(services())

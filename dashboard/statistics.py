@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dashboard.health import Reading
-from dashboard.meter import Meter
 from dashboard.services import Services
 from pipeline.checkpoints import newest_checkpoint
 from pipeline.store import Record
@@ -44,9 +43,8 @@ class _Job:
 class Statistics:
     """Reads Redis, the meter and the checkpoint folder, at most once a second."""
 
-    def __init__(self, own: Services, meter: Meter) -> None:
+    def __init__(self, own: Services) -> None:
         self._own = own
-        self._meter = meter
         self._lock = threading.Lock()
         self._look: Look | None = None
         self._looked_at = 0.0
@@ -70,7 +68,7 @@ class Statistics:
         job = _Job(list(progress.values()))
         feed_trades, folded = int(feed.get("trades", 0)), job.total("trades")
         trades_per_s, folded_per_s = self._rates(feed_trades, folded)
-        seconds = self._meter.seconds()[-_RATE_OVER_S:]
+        seconds = own.meter.seconds()[-_RATE_OVER_S:]
         reading = Reading(
             feed="simulator" if feed.get("simulated") == "1" else str(feed.get("source", "")),
             feed_age_s=_age(now, int(feed.get("updated_at_ms", 0))),
@@ -91,6 +89,10 @@ class Statistics:
             redis_commands_per_s=info.get("instantaneous_ops_per_sec"),
             revisions_per_s=sum(second.revisions for second in seconds) / max(1, len(seconds)),
             latency=tuple(map(sum, zip(*(second.latency for second in seconds), strict=True))) or (0,),
+            redis_clients=info.get("connected_clients"),
+            symbols=len(own.hub.symbols()),
+            reconnects=own.hub.reconnects,
+            malformed=own.hub.malformed,
             websocket_clients=own.gateway.connections,
         )
         return Look(reading, late, rejected)

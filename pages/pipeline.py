@@ -28,7 +28,7 @@ def pipeline() -> None:
     with left, st.container(border=True):
         st.subheader("Candles a second, last two minutes", anchor=False)
         plot(
-            rates(session.meter().seconds(), GREEN_RED),
+            rates(services().meter.seconds(), GREEN_RED),
             key="rates", label="Candle revisions and closed candles a second", height=230,
         )  # fmt: skip
     with right, st.container(border=True):

@@ -12,7 +12,8 @@ WELL = Reading(
     feed="simulator", feed_age_s=0.1, feed_trades=1_000_000, trades_per_s=200, folded_trades=999_990,
     folded_per_s=200, watermark_lag_s=1.0, job_age_s=0.1, late=3, lost=0, rejected=0, closed_candles=100,
     checkpoint_age_s=4, checkpoint_every_s=5, redis_connected=True, redis_memory_bytes=2**27,
-    redis_commands_per_s=900, revisions_per_s=150, latency=(0, 90, 10), websocket_clients=2,
+    redis_commands_per_s=900, revisions_per_s=150, latency=(0, 90, 10), redis_clients=4, symbols=8,
+    reconnects=0, malformed=0, websocket_clients=2,
 )  # fmt: skip
 
 
@@ -34,6 +35,8 @@ def test_a_pipeline_that_is_well_is_healthy_in_all_its_parts() -> None:
         ({"checkpoint_age_s": 20.0}, "Flink job", "warn"),
         ({"feed_trades": 1_200_000}, "Flink job", "warn"),
         ({"rejected": 1}, "Redis", "warn"),
+        ({"reconnects": 1}, "Subscriber and web", "warn"),
+        ({"malformed": 1}, "Subscriber and web", "bad"),
         ({"redis_connected": False}, "Subscriber and web", "bad"),
         ({"latency": (0,) * len(BOUNDS_MS) + (5,)}, "Subscriber and web", "bad"),
     ],
