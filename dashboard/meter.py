@@ -33,13 +33,17 @@ class Meter:
 
     def __init__(self, hub: Hub, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self._hub = hub
+        self._messages = hub.messages
         self._lock = threading.Lock()
         self._seconds: deque[Second] = deque(maxlen=WINDOW_S + 1)
         self.close = hub.listen(self.post)
 
     def post(self, updates: Sequence[Update]) -> None:
-        """Count a batch."""
+        """Count a batch. One that was read from history, to heal, tells nothing of latency."""
         now = self._clock()
+        heard = self._hub.messages != self._messages
+        self._messages = self._hub.messages
         with self._lock:
             if not self._seconds or self._seconds[-1].at_s != int(now):
                 self._seconds.append(Second(int(now)))
@@ -47,7 +51,8 @@ class Meter:
             for update in updates:
                 second.revisions += 1
                 second.closed += update.is_closed
-                second.latency[bisect_left(BOUNDS_MS, now * 1000 - update.published_at_ms)] += 1
+                if heard:
+                    second.latency[bisect_left(BOUNDS_MS, now * 1000 - update.published_at_ms)] += 1
 
     def seconds(self) -> list[Second]:
         """Whole seconds of the last two minutes, oldest first; silent ones are counted as zero."""
