@@ -59,6 +59,7 @@ def test_the_meter_counts_by_second_and_shows_silence_as_zero() -> None:
     now = [1_000.5]
     hub = Hub()
     meter = Meter(hub, clock=lambda: now[0])
+    hub.messages += 2
     hub.apply(
         [Update("BTC", "1m", 0, False, 1, 1, 1_000_497, ""), Update("BTC", "1m", 0, True, 1, 2, 999_000, "")]
     )
@@ -69,6 +70,16 @@ def test_the_meter_counts_by_second_and_shows_silence_as_zero() -> None:
     ]  # fmt: skip
     assert seconds[0].latency[BOUNDS_MS.index(5)] == 1 and seconds[0].latency[-1] == 1
     assert go.Figure(rates(seconds, GREEN_RED)) and go.Figure(latency_histogram(seconds[0].latency, GREEN_RED))
+
+
+def test_what_is_read_from_history_tells_nothing_of_latency() -> None:
+    now = [1_000.5]
+    hub = Hub()
+    meter = Meter(hub, clock=lambda: now[0])
+    hub.apply([Update("BTC", "1m", 0, True, 1, 1, 1, "")])
+    now[0] = 1_001.5
+    (second,) = meter.seconds()
+    assert second.closed == 1 and not any(second.latency)
 
 
 def test_quantiles_are_the_upper_bounds_of_their_bins() -> None:
