@@ -20,7 +20,7 @@ from dashboard.markets import MarketRow
 from dashboard.services import services
 from dashboard.session import Series
 from dashboard.text import compact, price, significant_places
-from dashboard.theme import Palette
+from dashboard.theme import GREEN_RED, Palette
 from pipeline.market import Candle
 
 _SHIM: Final = """
@@ -66,6 +66,7 @@ def masthead(
     places: int | None = None,
     cards: Sequence[Card] = (),
     quiet: bool = False,
+    palette: Palette = GREEN_RED,
 ) -> None:
     """Title with the live badge, and a row of cards; also the page's doorbell.
 
@@ -85,6 +86,8 @@ def masthead(
             "quiet": quiet,
             # One component, not two: mounting one costs the server more than all of its data.
             "cards": [card._asdict() for card in cards],
+            "up": palette.up,
+            "down": palette.down,
             "token": services().settings.ws_token,
         },
         on_ring_change=lambda: None,

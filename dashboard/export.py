@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from dashboard.services import services
 from pipeline.errors import InvalidTrade
 from pipeline.market import CSV_HEADER, Candle, Interval, check_symbol
+from pipeline.retry import RETRYABLE
 
 _MOST: Final = 100_000
 
@@ -35,7 +36,10 @@ def _export(request: Request) -> Response:
         return PlainTextResponse(f"{error}\n", 400)
     if not 1 <= limit <= _MOST:
         return PlainTextResponse(f"limit={limit}: must be from 1 to {_MOST}\n", 400)
-    text = candles_csv(services().store.history(symbol, interval, limit))
+    try:
+        text = candles_csv(services().store.history(symbol, interval, limit))
+    except RETRYABLE as error:
+        return PlainTextResponse(f"history cannot be read at the moment: {error}\n", 503)
     name = f"{symbol}-{interval.value}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return Response(text, media_type="text/csv", headers=headers)

@@ -49,7 +49,7 @@ def top() -> None:
     masthead(
         " / ".join(pair(symbol)), symbol=symbol, interval=interval.value, places=series.places,
         cards=live_cards(symbol, interval, shown, series.places) if shown else [],
-        tags=session.feed_tags(), redis_connected=services().hub.connected,
+        tags=session.feed_tags(), redis_connected=services().hub.connected, palette=palette,
     )  # fmt: skip
     if not shown:
         st.info(f"No {interval.value} candle of {symbol} yet.")

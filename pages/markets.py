@@ -23,7 +23,7 @@ def markets() -> None:
         book.forget()
     masthead(
         "Markets", symbol="ALL", interval="1m",
-        tags=session.feed_tags(), redis_connected=services().hub.connected,
+        tags=session.feed_tags(), redis_connected=services().hub.connected, palette=palette,
     )  # fmt: skip
     bars = {symbol: book.bars(symbol) for symbol in session.symbols()}
     rows = [row for symbol, held in bars.items() if (row := market_row(symbol, *held))]

@@ -116,7 +116,7 @@ class LiveChart {
     channel.port1.onmessage = () => {
       const age = this.feed?.age(candle) ?? 0;
       this.paints.push([candle.seq, candle.published_at_ms, Date.now()]);
-      if (this.paints.length > 5000) this.paints.shift();
+      if (this.paints.length > 500) this.paints.shift();
       this.feed?.dispatchEvent(new CustomEvent("painted", { detail: age }));
     };
     channel.port2.postMessage(null);

@@ -35,6 +35,7 @@ class Masthead {
     this.trigger = trigger;
     this.title.textContent = data.title;
     this.tags.replaceChildren(...data.tags.map((tag) => Object.assign(document.createElement("span"), { textContent: tag })));
+    for (const name of ["up", "down"]) document.documentElement.style.setProperty(`--cc-${name}`, data[name]);
     this.cards.update(data.cards);
     if (other) this.#subscribe();
     this.#show();
