@@ -11,6 +11,7 @@ import streamlit as st
 from dashboard.services import Services, services
 
 _LOOK_EVERY_S = 0.2
+_OTHERS_S = 1.0
 
 
 class Line(NamedTuple):
@@ -39,7 +40,15 @@ def wait_for_first_candle() -> None:
             place.html(html)
             shown = html
         time.sleep(_LOOK_EVERY_S)
+    _let_the_others_come(own)
     place.empty()
+
+
+def _let_the_others_come(own: Services) -> None:
+    """The first candle is one market's; a moment later the rest are there to be chosen, too."""
+    until = time.monotonic() + _OTHERS_S
+    while time.monotonic() < until and not set(own.settings.symbols) <= set(own.hub.symbols()):
+        time.sleep(_LOOK_EVERY_S / 4)
 
 
 def _lines(own: Services, waited_s: float) -> list[Line]:

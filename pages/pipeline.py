@@ -24,6 +24,10 @@ def pipeline() -> None:
         st.error(f"Redis is away: {error}")
         return
     moving_picture(picture_of(look.reading))
+    embedded = services().embedded
+    if embedded:
+        parts = ", ".join(f"{step.name} {step.state}" for step in embedded.steps())
+        st.caption(f"Processes that this server keeps alive: {parts}")
     left, right = st.columns(2)
     with left, st.container(border=True):
         st.subheader("Candles a second, last two minutes", anchor=False)
