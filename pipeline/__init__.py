@@ -15,7 +15,7 @@ Who may import whom (held by ``tests/test_import_rules.py``):
 * ``market``, ``keys``, ``errors``, ``settings`` import nothing of ours but ``errors``
   (``settings`` also reads the intervals' names from ``market``);
 * ``fold`` imports only ``market`` and does no I/O, reads no clock, knows no Flink;
-* pyflink is imported in ``job``, ``source`` and ``sink`` only;
+* pyflink is imported in ``job``, ``source``, ``rollup`` and ``sink`` only;
 * streamlit is imported in ``app.py``, ``pages/`` and ``dashboard/`` only, and nothing in
   ``pipeline`` imports ``dashboard``;
 * importing a module connects to nothing and starts nothing.

@@ -10,6 +10,8 @@ from typing import Final, TypeVar
 
 import redis
 
+from pipeline.retry import is_outage, one_line
+
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
@@ -43,16 +45,3 @@ def patiently(call: Callable[[], _T], stop: threading.Event) -> _T:
             if away_since:
                 log.warning("Redis takes trades again after %.1f s", time.monotonic() - away_since)
             return result
-
-
-def is_outage(error: redis.RedisError) -> bool:
-    """Whether waiting can help: Redis is down, loading, full, read-only, or cannot write its disk."""
-    if isinstance(error, redis.AuthenticationError | redis.exceptions.AuthorizationError):
-        return False  # both are ConnectionErrors, and no waiting changes a password
-    outages = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError)
-    return isinstance(error, outages) or one_line(error).startswith(("MISCONF", "MASTERDOWN", "NOREPLICAS"))
-
-
-def one_line(error: redis.RedisError) -> str:
-    """The server's words, without the command (and its binary trades) that redis-py may put first."""
-    return str(error).rsplit("caused error: ", 1)[-1].partition("\n")[0][:200]

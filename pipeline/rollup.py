@@ -1,0 +1,91 @@
+"""Partials in, candles out: the open windows of a shard as a keyed Flink function."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from pyflink.common import Types
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext
+from pyflink.datastream.state import ValueState, ValueStateDescriptor
+
+from pipeline import fold
+from pipeline.candle_writer import Revisions
+from pipeline.intake import Batch
+from pipeline.market import INTERVALS, Interval
+
+WIDE_GAP_S: Final = 0.5
+"""Longest age of a forming candle of 5m and more: its last digits interest nobody sooner."""
+BACKLOG_GAP_S: Final = 0.25
+"""Longest age of any other while there is a backlog to catch up with."""
+
+
+class RollUp(KeyedProcessFunction):  # type: ignore[misc]
+    """Keeps the open windows of each shard (its key) and emits their revisions, batch by batch."""
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        self._state: ValueState = runtime_context.get_state(
+            ValueStateDescriptor("windows", Types.PICKLED_BYTE_ARRAY())
+        )
+        self._forming: dict[int, Forming] = {}
+
+    def process_element(
+        self,
+        shard_and_batch: tuple[int, bytes],
+        ctx: KeyedProcessFunction.Context,  # noqa: ARG002
+    ) -> Iterator[Revisions]:
+        shard, pickled = shard_and_batch
+        batch: Batch = pickle.loads(pickled)  # noqa: S301  made by our own source
+        saved = self._state.value()
+        open_partials, closed_total = pickle.loads(saved) if saved else (None, 0)  # noqa: S301  our own checkpoint
+        windows = fold.Windows(open_partials)
+        windows.add(batch.partials)
+        closed = windows.close(batch.watermark_ms)
+        closed_total += sum(partials.shape[1] for partials in closed)
+        self._state.update(pickle.dumps((windows.open_partials, closed_total)))
+        forming = self._forming.setdefault(shard, Forming())
+        yield Revisions(
+            batch=batch,
+            closed=closed,
+            forming=forming.due(windows.open_partials, batch, time.monotonic()),
+            closed_total=closed_total,
+        )
+
+
+class Forming:
+    """Decides which forming candles to publish now. What it forgets in a crash comes with the next trade."""
+
+    def __init__(self) -> None:
+        self._changed: list[set[int]] = [set() for _ in INTERVALS]
+        self._due_s = [0.0 for _ in INTERVALS]
+
+    def due(self, open_partials: list[fold.Partials], batch: Batch, now_s: float) -> list[fold.Partials]:
+        """The newest open window of each symbol that changed and may be published; one matrix an interval."""
+        changed = {int(code) for partials in batch.partials for code in np.unique(partials[fold.SYMBOL])}
+        due = []
+        for i, interval in enumerate(INTERVALS):
+            self._changed[i] |= changed
+            # A batch without trades means that the market pauses: publish all that was held back.
+            if not self._changed[i] or (changed and now_s < self._due_s[i]):
+                due.append(fold.no_partials())
+                continue
+            due.append(_newest(open_partials[i], self._changed[i]))
+            self._changed[i] = set()
+            self._due_s[i] = now_s + _gap_s(interval, batch.is_backlog)
+        return due
+
+
+def _gap_s(interval: Interval, is_backlog: bool) -> float:
+    if interval.ms > Interval.M1.ms:
+        return WIDE_GAP_S
+    return BACKLOG_GAP_S if is_backlog else 0.0
+
+
+def _newest(partials: fold.Partials, symbols: set[int]) -> fold.Partials:
+    """Of the windows of ``symbols`` (ordered by symbol, open time) the last one each."""
+    codes = partials[fold.SYMBOL]
+    is_last = np.append(codes[1:] != codes[:-1], True) if len(codes) else np.empty(0, bool)
+    return partials[:, is_last & np.isin(codes, list(symbols))]
