@@ -60,6 +60,7 @@ class CandleWriter:
         self._seqs: defaultdict[tuple[str, Interval], int] = defaultdict(int)
         self._known: set[str] = set()
         self._noted: dict[int, tuple[int, int]] = {}
+        self._newest_ms: dict[str, int] = {}
         self._backoff = Backoff(log, "writing candles")
 
     def write(self, revisions: Revisions) -> None:
@@ -81,6 +82,7 @@ class CandleWriter:
                     raise
                 self._noted.clear()
                 self._known.clear()
+                self._newest_ms.clear()
                 time.sleep(self._backoff.failed(error))
             else:
                 self._backoff.succeeded()
@@ -113,7 +115,9 @@ class CandleWriter:
                 history = keys.history(candle.symbol, candle.interval.value)
                 transaction.zremrangebyscore(history, candle.open_time_ms, candle.open_time_ms)
                 closed[history][candle.text] = candle.open_time_ms
-            if candle.interval is Interval.M1:
+            # A minute may close when the next one, of an earlier list, is `latest` already.
+            if candle.interval is Interval.M1 and candle.open_time_ms >= self._newest_ms.get(candle.symbol, 0):
+                self._newest_ms[candle.symbol] = candle.open_time_ms
                 latest[candle.symbol] = candle.text
         for history, members in closed.items():
             transaction.zadd(history, members)
@@ -130,8 +134,6 @@ class CandleWriter:
 
     def _queue_notes(self, transaction: Any, batch: Batch) -> None:
         """Late and rejected records, but for those that an earlier life has written already."""
-        if not batch.late and not batch.rejected:
-            return
         late_before, rejected_before = self._noted_before(batch.shard)
         late, rejected = batch.totals["late"], batch.totals["rejected"]
         for number, record in enumerate(batch.late, late - len(batch.late) + 1):
@@ -161,7 +163,10 @@ class CandleWriter:
             "epoch": self._epoch,
             "updated_at_ms": now_ms,
         }
-        transaction.hset(keys.progress(batch.shard), mapping=progress | batch.totals)
+        # A life that repeats an earlier one must not take these two back: the next life skips by them.
+        late, rejected = self._noted[batch.shard]
+        noted = {"late": late, "rejected": rejected}
+        transaction.hset(keys.progress(batch.shard), mapping=progress | batch.totals | noted)
 
 
 @dataclass(frozen=True, slots=True)
