@@ -1,0 +1,182 @@
+"""The nouns: exact through every form they take, and never impossible."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import InvalidCandle, InvalidTrade
+from pipeline.market import (
+    CSV_HEADER,
+    EARLIEST_MS,
+    INTERVALS,
+    LATEST_MS,
+    PRICE_DECIMALS,
+    Candle,
+    Interval,
+    Side,
+    Trade,
+    check_symbol,
+    decimal_text,
+    scale,
+)
+
+T0 = 1_700_000_000_000 // 3_600_000 * 3_600_000
+"""A full hour."""
+BIG = Decimal("123456789012345678901234567890.000000000000000001")
+CANDLE = Candle(
+    "BTC", Interval.M1, T0, Decimal(2), Decimal("3.50"), Decimal("1E-10"), Decimal("2.25"),
+    Decimal("12.5"), BIG, Decimal(0), 7, True, 3, 4, T0 + 61_000,
+)  # fmt: skip
+
+
+@given(st.integers(1, 2**63 - 1), st.integers(0, 18))
+@settings(max_examples=100, deadline=None)
+def test_units_written_as_text_are_read_back_as_the_same_units(units: int, decimals: int) -> None:
+    text = decimal_text(units, decimals)
+    assert scale(text, decimals) == units
+    assert scale(text + "000" if "." in text else text + ".000", decimals) == units
+
+
+@given(st.integers(-(2**200), 2**200), st.integers(0, 18))
+@settings(max_examples=100, deadline=None)
+def test_text_of_units_is_exact_plain_and_short(units: int, decimals: int) -> None:
+    text = decimal_text(units, decimals)
+    assert Decimal(text) == Decimal(f"{units}e-{decimals}")
+    assert "e" not in text.lower()
+    assert "." not in text or not text.endswith(("0", "."))
+    assert json.loads(text, parse_float=Decimal, parse_int=Decimal) == Decimal(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        ("0", "not above zero"), ("-1", "not above zero"), ("-0.00", "not above zero"),
+        ("-1e9", "not above zero"),
+        ("0.00000000001", "more than 10 decimals"), ("1.00000000005", "more than 10 decimals"),
+        ("1e-999999", "more than 10 decimals"), ("1e-99999999999", "more than 10 decimals"),
+        ("1" + "0" * 90 + ".5", "too large"), ("1." + "0" * 90 + "5", "more than 10 decimals"),
+        ("922337203.6854775808", "too large"), ("1e999999", "too large"), ("1e99999999999", "too large"),
+        ("NaN", "not a finite number"), ("sNaN", "not a finite number"), ("-Infinity", "not a finite number"),
+        ("", "not a number"), ("1,5", "not a number"), ("twelve", "not a number"), ("0x10", "not a number"),
+        (None, "not a number"),
+    ],
+)  # fmt: skip
+def test_a_number_that_is_not_an_exact_positive_one_is_refused_by_reason(number: Any, reason: str) -> None:
+    with pytest.raises(InvalidTrade) as caught:
+        scale(number, PRICE_DECIMALS)
+    assert caught.value.reason == reason
+    assert len(str(caught.value)) < 300
+
+
+def test_the_largest_price_and_the_smallest_are_taken_exactly() -> None:
+    assert scale("922337203.6854775807", PRICE_DECIMALS) == 2**63 - 1
+    assert scale("1E-10", PRICE_DECIMALS) == 1
+    assert scale("1.50000000000000000000", PRICE_DECIMALS) == 15 * 10**9
+
+
+@pytest.mark.parametrize("symbol", ["BTC", "1000SATS", "A.B_C@D-E", "B" * 20])
+def test_a_symbol_of_plain_characters_is_taken(symbol: str) -> None:
+    assert check_symbol(symbol) == symbol
+
+
+@pytest.mark.parametrize("symbol", ["", "btc", "BTC/USDT", "B" * 21, 'B"', "B:C", "BTC\n", "BTC ", "É"])
+def test_a_symbol_that_would_need_escaping_somewhere_is_refused(symbol: str) -> None:
+    with pytest.raises(InvalidTrade, match="symbol is not 1 to 20"):
+        check_symbol(symbol)
+
+
+TRADE = Trade("BTC", 1, T0, Decimal(5), Decimal(1), Side.BUY)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"symbol": "btc"}, {"price": Decimal(0)}, {"price": Decimal("NaN")}, {"quantity": Decimal(-1)},
+        {"quantity": Decimal("1E-9")}, {"event_time_ms": EARLIEST_MS - 1}, {"event_time_ms": LATEST_MS},
+        {"event_time_ms": T0 // 1_000}, {"trade_id": 2**63}, {"trade_id": -(2**63) - 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_impossible_trade_cannot_be_made(change: dict[str, Any]) -> None:
+    with pytest.raises(InvalidTrade):
+        replace(TRADE, **change)
+
+
+def test_a_trade_may_stand_at_every_edge() -> None:
+    for event_time_ms in (EARLIEST_MS, LATEST_MS - 1):
+        for trade_id in (-(2**63), 2**63 - 1):
+            assert replace(TRADE, event_time_ms=event_time_ms, trade_id=trade_id).trade_id == trade_id
+
+
+def test_each_interval_is_a_whole_multiple_of_the_one_before_and_tells_its_open_time() -> None:
+    for narrow, wide in itertools.pairwise(INTERVALS):
+        assert wide.ms > narrow.ms and wide.ms % narrow.ms == 0
+    for interval in INTERVALS:
+        assert interval.open_time(T0) == interval.open_time(T0 + interval.ms - 1) == T0
+        assert interval.open_time(T0 + interval.ms) == T0 + interval.ms
+        assert interval.open_time(T0 - 1) == T0 - interval.ms
+
+
+def test_a_candle_goes_through_json_without_losing_a_digit() -> None:
+    text = CANDLE.to_json()
+    assert Candle.from_json(text) == Candle.from_json(text.encode()) == CANDLE
+    assert Candle.from_json(text).to_json() == text
+    assert f'"quote_volume":{BIG},' in text and '"low":0.0000000001,' in text
+    assert list(json.loads(text)) == [
+        "symbol", "interval", "open_time_ms", "close_time_ms", "open", "high", "low", "close", "volume",
+        "quote_volume", "taker_buy_volume", "trade_count", "is_closed", "epoch", "seq", "published_at_ms",
+    ]  # fmt: skip
+    assert json.loads(text)["close_time_ms"] == CANDLE.close_time_ms == T0 + 60_000
+
+
+def test_a_csv_row_has_the_headers_values_in_plain_digits() -> None:
+    row = dict(zip(CSV_HEADER, CANDLE.csv_row(), strict=True))
+    assert (row["symbol"], row["interval"], row["open_time_ms"], row["trade_count"]) == (
+        "BTC",
+        "1m",
+        str(T0),
+        "7",
+    )
+    assert (row["low"], row["quote_volume"]) == ("0.0000000001", str(BIG))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"open": Decimal(4)}, {"close": Decimal("1E-11")}, {"low": Decimal(9)}, {"open_time_ms": T0 + 1}],
+    ids=str,
+)
+def test_a_candle_that_contradicts_itself_cannot_be_made(change: dict[str, Any]) -> None:
+    with pytest.raises(InvalidCandle):
+        replace(CANDLE, **change)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "7", "null", b"\xff", "{}"]
+    + [
+        json.dumps(json.loads(CANDLE.to_json()) | {name: value})
+        for name, value in [
+            ("interval", "2m"), ("open", "dear"), ("open", None), ("high", float("nan")), ("low", []),
+            ("open_time_ms", str(T0)), ("close", 99),
+        ]
+    ],
+)  # fmt: skip
+def test_text_that_is_no_candle_is_refused(text: str | bytes) -> None:
+    with pytest.raises(InvalidCandle):
+        Candle.from_json(text)
+
+
+@pytest.mark.parametrize("name", ["symbol", "interval", "open_time_ms", "high", "trade_count", "is_closed"])
+def test_a_candle_without_a_field_is_refused_by_the_fields_name(name: str) -> None:
+    fields = json.loads(CANDLE.to_json())
+    del fields[name]
+    with pytest.raises(InvalidCandle, match=name):
+        Candle.from_json(json.dumps(fields))
