@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -303,12 +304,14 @@ class Own:
 
     def __init__(self, folder: Path) -> None:
         self.redis = RedisServer(folder)
-        self.redis.start()
         self.client = redis.Redis.from_url(self.redis.url)
         self.market = Market(self.client)
+        self.app = AppServer(self.redis.url, folder / "app.log")
+
+    def start(self) -> None:
+        self.redis.start()
         self.market.past(30)
         self.market.run(0.05)
-        self.app = AppServer(self.redis.url, folder / "app.log")
         self.app.start()
 
     def close(self) -> None:
@@ -321,8 +324,11 @@ class Own:
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Own]:
     own = Own(tmp_path)
-    yield own
-    own.close()
+    try:
+        own.start()
+        yield own
+    finally:
+        own.close()
 
 
 def closed_after(page: Page, count: int) -> Callable[[], bool]:
@@ -334,12 +340,10 @@ def closed_after(page: Page, count: int) -> Callable[[], bool]:
 def test_redis_stopped_and_started_under_an_open_page_leaves_no_hole(page: Page, own: Own) -> None:
     open_live(page, f"{own.app.url}/?interval=1s")
     own.redis.stop()
-    page.wait_for_function(
-        "() => ['disconnected', 'stale'].includes(document.querySelector('.cc-badge').dataset.state)",
-        timeout=30_000,
-    )
+    badge = page.locator(".cc-badge")
+    expect(badge).to_have_attribute("data-state", re.compile("disconnected|stale"), timeout=30_000)
     own.redis.start()
-    page.wait_for_function("() => document.querySelector('.cc-badge').dataset.state === 'live'", timeout=30_000)
+    expect(badge).to_have_attribute("data-state", "live", timeout=30_000)
     wait_until(closed_after(page, 4), "four more candles")
     own.market.stop()
     page.wait_for_timeout(1500)
@@ -349,7 +353,7 @@ def test_redis_stopped_and_started_under_an_open_page_leaves_no_hole(page: Page,
 def test_the_server_restarted_under_an_open_page_leaves_no_hole(page: Page, own: Own) -> None:
     open_live(page, f"{own.app.url}/?interval=1s")
     own.app.stop()
-    page.wait_for_function("() => document.querySelector('.cc-badge').dataset.state === 'disconnected'")
+    expect(page.locator(".cc-badge")).to_have_attribute("data-state", "disconnected", timeout=30_000)
     own.app.start()
     page.wait_for_function(
         "() => document.querySelector('.cc-badge')?.dataset.state === 'live'", timeout=60_000
