@@ -1,7 +1,7 @@
 """``python -m bench [NAME…] [--json]``: run benchmarks and print their figures.
 
-Each module here with a ``run()`` is one; without names all run, one after the other. A row that
-fails says so, and the others still run.
+Each module here with a ``run()`` is one; without names all but the soak run, one after the other.
+A row that fails says so, and the others still run.
 """
 
 from __future__ import annotations
@@ -14,20 +14,24 @@ import sys
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
+_ONLY_BY_NAME = frozenset({"soak"})
+"""It takes an hour."""
 
 
 def main() -> int:
     names = sorted(path.stem for path in _FOLDER.glob("*.py") if not path.stem.startswith("_"))
     names = [name for name in names if "\ndef run()" in (_FOLDER / f"{name}.py").read_text()]
     parser = argparse.ArgumentParser(prog="python -m bench", description=f"Benchmarks: {', '.join(names)}.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which to run; all, if none is given")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="which to run; all but the soak, if none is given"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a benchmark, a line each")
     args = parser.parse_args()
     unknown = sorted(set(args.names) - set(names))
     if unknown:
         parser.error(f"no such benchmark: {', '.join(unknown)} (there are {', '.join(names)})")
     failed = False
-    for name in args.names or names:
+    for name in args.names or [name for name in names if name not in _ONLY_BY_NAME]:
         try:
             figures = importlib.import_module(f"bench.{name}").run()
         except Exception as error:  # the other rows are still worth having
