@@ -64,6 +64,8 @@ class Masthead {
     for (const [name, handler] of Object.entries(this.handlers)) this.feed.removeEventListener(name, handler);
     release(this.feed);
     this.feed = null;
+    cancelAnimationFrame(this.frame); // it would draw a candle of the feed that was left
+    this.frame = null;
   }
 
   #candle(candle) {
