@@ -15,7 +15,7 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).parent
 _ONLY_BY_NAME = frozenset({"soak"})
-"""It takes an hour."""
+"""It takes as many minutes as SOAK_MINUTES says, and tells something only over many."""
 
 
 def main() -> int:
