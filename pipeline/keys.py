@@ -20,7 +20,15 @@ SYMBOLS = "crypto:symbols"
 
 FEED = "crypto:feed"
 """Hash of what the feed says of itself: ``source`` (e.g. ``simulator``), ``simulated`` (0 or 1),
-``detail`` (words for the page), ``trades`` (written so far), ``updated_at_ms``."""
+``detail`` (words for the page), ``trades`` (written so far), ``updated_at_ms``. A live feed adds
+``state`` (words: what it does just now) and ``clock_offset_ms`` (the exchange's clock less ours,
+median of the last trades; what they took to come to us counts against it)."""
+
+GAPS = "crypto:gaps"
+"""Capped stream of gaps in what the feed saw: field ``gap``, see ``gap.Gap``."""
+
+AGREEMENT = "crypto:agreement"
+"""Hash symbol -> how our closed candles compare with the exchange's, see ``gap.Agreement``."""
 
 INSTANCE = "crypto:instance"
 """A random word made with the first entry: another word means another, or a wiped, Redis."""
@@ -50,6 +58,11 @@ def progress(shard: int) -> str:
     one twice changes nothing.
     """
     return f"crypto:progress:{shard}"
+
+
+def exchange_history(symbol: str, interval: str) -> str:
+    """Sorted set by open time: JSON of the exchange's own closed candles, with ``"source":"exchange"``."""
+    return f"crypto:{symbol}:{interval}:exchange"
 
 
 def feed_position(name: str) -> str:

@@ -6,18 +6,27 @@ every method raises one of ``retry.RETRYABLE``. Keys that do not exist read as n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
 
 import redis
 
 from pipeline import keys
+from pipeline.errors import InvalidEntry
+from pipeline.gap import Agreement, Gap
 from pipeline.market import Interval
+from pipeline.merging import Timed, merged
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 Record = dict[str, str]
 """One entry of a capped stream: its fields, and its ``id``."""
 
 _SHARDS_AT_ONCE: Final = 16
+GAPS_KEPT: Final = 1_000
+"""Newest gaps that Redis keeps; older ones lie before the history that pages show."""
 
 
 class Store:
@@ -32,11 +41,28 @@ class Store:
         return None if found is None else _text(found)
 
     def history(self, symbol: str, interval: Interval, limit: int, before_ms: int | None = None) -> list[str]:
-        """JSON of the newest ``limit`` closed candles that open before ``before_ms``, oldest first."""
+        """JSON of the newest ``limit`` closed candles that open before ``before_ms``, oldest first.
+
+        Where ours are missing, or a gap makes them incomplete, the exchange's own stand in.
+        """
         newest = "+inf" if before_ms is None else f"({before_ms}"
-        key = keys.history(symbol, interval.value)
-        found = self._client.zrevrangebyscore(key, newest, "-inf", start=0, num=limit)
-        return [_text(member) for member in reversed(found)]
+        pipe = self._client.pipeline(transaction=False)
+        for key in (keys.history, keys.exchange_history):
+            place = key(symbol, interval.value)
+            pipe.zrevrangebyscore(place, newest, "-inf", start=0, num=limit, withscores=True)
+        ours, theirs = (_timed(found) for found in pipe.execute())
+        gaps = [gap for gap in self.gaps(GAPS_KEPT) if gap.symbol == symbol] if ours and theirs else []
+        return merged(ours, theirs, gaps, interval.ms)[-limit:] if limit else []
+
+    def gaps(self, limit: int) -> list[Gap]:
+        """The newest ``limit`` gaps in what the feed saw, newest first. One that is torn is left out."""
+        texts = [record.get("gap", "") for record in self._newest(keys.GAPS, limit)]
+        return [gap for text in texts if (gap := _read(Gap.from_json, text))]
+
+    def agreement(self) -> dict[str, Agreement]:
+        """By symbol: how our closed candles compare with the exchange's. Empty where none is."""
+        found = _fields(self._client.hgetall(keys.AGREEMENT)).items()
+        return {symbol: read for symbol, text in found if (read := _read(Agreement.from_json, text))}
 
     def histories_from(self, wanted: Sequence[tuple[str, str, int]], limit: int) -> list[list[str]]:
         """For each (symbol, interval, open time in ms): at most ``limit`` candles from there on. One trip.
@@ -117,3 +143,16 @@ def _text(value: bytes | str) -> str:
 
 def _fields(found: dict[Any, Any]) -> Record:
     return {_text(name): _text(value) for name, value in found.items()}
+def _timed(found: Sequence[tuple[bytes | str, float]]) -> list[Timed]:
+    return [(int(open_time_ms), _text(member)) for member, open_time_ms in found]
+
+
+def _read(read: Callable[[str], _T], text: str) -> _T | None:
+    """What ``read`` makes of ``text``; a page with one record less is better than none."""
+    try:
+        return read(text)
+    except InvalidEntry as error:
+        log.warning("left out of what Redis keeps: %s", error)
+        return None
+
+
