@@ -27,7 +27,15 @@ EARLIEST_MS: Final = 1_230_768_000_000
 LATEST_MS: Final = 4_102_444_800_000
 """2100-01-01. A later time is in microseconds, or wrong."""
 
+MAX_NOTIONAL: Final = 2.0**100
+"""Price times quantity of one trade, in units of 10**-QUOTE_DECIMALS: 1.27 trillion in the quote
+currency. A window's sum ends at 2**127: it takes 134 million trades of this size to overflow one."""
+
 _SYMBOL: Final = re.compile(r"[A-Z0-9._@-]{1,20}")
+# Decimal() itself also takes "1_000", " 5 " and the digits of every script.
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NOT_FINITE: Final = re.compile(r"[+-]?(?:s?nan[0-9]*|inf|infinity)", re.IGNORECASE | re.ASCII)
+_LONGEST_NUMBER: Final = 1_000
 _MAX_SCALED: Final = 2**63 - 1
 # Wide enough for any sum that can occur; a result that does not fit must fail, never round.
 _EXACT: Final = Context(prec=80, traps=[InvalidOperation, Inexact])
@@ -72,25 +80,24 @@ class Side(enum.IntEnum):
 
 def check_symbol(symbol: str) -> str:
     """``symbol`` itself, or InvalidTrade: upper-case letters, digits and ``._@-``, 1 to 20."""
-    if not _SYMBOL.fullmatch(symbol):
+    if not isinstance(symbol, str) or not _SYMBOL.fullmatch(symbol):
         raise InvalidTrade("symbol is not 1 to 20 of A-Z 0-9 . _ @ -", symbol)
     return symbol
 
 
 def scale(number: Decimal | str, decimals: int) -> int:
-    """``number`` as a positive integer in units of 10**-decimals; InvalidTrade if that is not exact."""
+    """``number`` as a positive integer in units of 10**-decimals; InvalidTrade if that is not exact.
+
+    Text is plain ASCII: sign, digits, point, exponent, and nothing around them.
+    """
+    value = _finite(number)
     try:
-        value = Decimal(number)
-        if not value.is_finite():
-            raise InvalidTrade("not a finite number", number)
         if value > 0 and value.adjusted() > 18:  # before int() makes a million digits of "1e999999"
             raise InvalidTrade("too large", number)
         scaled = value.scaleb(decimals, _EXACT)
         units = int(scaled) if scaled > 0 else 0
-    except Inexact:
+    except (Inexact, InvalidOperation):
         raise InvalidTrade(f"more than {decimals} decimals", number) from None
-    except (InvalidOperation, ValueError, TypeError):
-        raise InvalidTrade("not a number", number) from None
     if scaled <= 0:
         raise InvalidTrade("not above zero", number)
     if units != scaled:
@@ -98,6 +105,39 @@ def scale(number: Decimal | str, decimals: int) -> int:
     if units > _MAX_SCALED:
         raise InvalidTrade("too large", number)
     return units
+
+
+def _finite(number: object) -> Decimal:
+    if isinstance(number, str) and len(number) > _LONGEST_NUMBER:
+        raise InvalidTrade(f"longer than {_LONGEST_NUMBER} characters", number[:_LONGEST_NUMBER])
+    if isinstance(number, str) and _NUMBER.fullmatch(number):
+        try:
+            return Decimal(number)
+        except InvalidOperation:  # an exponent of twenty digits
+            raise InvalidTrade("too large, or with too many decimals", number) from None
+    if isinstance(number, Decimal) and number.is_finite():
+        return number
+    if isinstance(number, Decimal) or (isinstance(number, str) and _NOT_FINITE.fullmatch(number)):
+        raise InvalidTrade("not a finite number", number)
+    raise InvalidTrade("not a number", number)
+
+
+def time_fault(time_ms: int) -> str | None:
+    """Why ``time_ms`` cannot be an event time in milliseconds; None if it can."""
+    if EARLIEST_MS <= time_ms < LATEST_MS:
+        return None
+    for unit, times in (("seconds", 1e-3), ("microseconds", 1e3), ("nanoseconds", 1e6)):
+        if EARLIEST_MS * times <= time_ms < LATEST_MS * times:
+            return f"event time is in {unit}, not in milliseconds"
+    return "event time is before 2009" if time_ms < EARLIEST_MS else "event time is after 2099"
+
+
+NOTIONAL_FAULT: Final = "price times quantity is too large"
+
+
+def is_notional_too_large(price: int, quantity: int) -> bool:
+    """Whether one trade, both numbers in units, is worth more than MAX_NOTIONAL."""
+    return float(price) * float(quantity) > MAX_NOTIONAL
 
 
 def decimal_text(units: int, decimals: int) -> str:
@@ -126,12 +166,25 @@ class Trade:
 
     def __post_init__(self) -> None:
         check_symbol(self.symbol)
-        scale(self.price, PRICE_DECIMALS)
-        scale(self.quantity, QUANTITY_DECIMALS)
-        if not EARLIEST_MS <= self.event_time_ms < LATEST_MS:
-            raise InvalidTrade("event time is not in milliseconds of 2009 to 2099", self.event_time_ms)
-        if not -(2**63) <= self.trade_id < 2**63:
+        price = _named("price", self.price, PRICE_DECIMALS)
+        quantity = _named("quantity", self.quantity, QUANTITY_DECIMALS)
+        if is_notional_too_large(price, quantity):
+            raise InvalidTrade(NOTIONAL_FAULT, f"{self.price} * {self.quantity}")
+        if type(self.event_time_ms) is not int:
+            raise InvalidTrade("event time: not a whole number", self.event_time_ms)
+        if fault := time_fault(self.event_time_ms):
+            raise InvalidTrade(fault, self.event_time_ms)
+        if type(self.trade_id) is not int or not -(2**63) <= self.trade_id < 2**63:
             raise InvalidTrade("trade id is not a 64-bit number", self.trade_id)
+        if self.side not in (Side.SELL, Side.BUY):
+            raise InvalidTrade("side is neither buy nor sell", self.side)
+
+
+def _named(what: str, number: Decimal, decimals: int) -> int:
+    try:
+        return scale(number, decimals)
+    except InvalidTrade as error:
+        raise InvalidTrade(f"{what}: {error.reason}", number) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +213,29 @@ class Candle:
     published_at_ms: int = 0
 
     def __post_init__(self) -> None:
+        if not self._is_sound():
+            raise InvalidCandle(f"a field has the wrong type or value: {self!r:.300}")
         if not (self.low <= self.open <= self.high and self.low <= self.close <= self.high):
             raise InvalidCandle(f"open or close outside low..high: {self!r:.300}")
         if self.open_time_ms % self.interval.ms:
             raise InvalidCandle(f"open time {self.open_time_ms} is no multiple of {self.interval.value}")
+
+    def _is_sound(self) -> bool:
+        """Whether each field for itself can be; sums are checked where they are made."""
+        prices = (self.open, self.high, self.low, self.close)
+        volumes = (self.volume, self.quote_volume, self.taker_buy_volume)
+        counts = (self.trade_count, self.epoch, self.seq, self.published_at_ms)
+        return (
+            isinstance(self.symbol, str)
+            and _SYMBOL.fullmatch(self.symbol) is not None
+            and type(self.open_time_ms) is int
+            and 0 <= self.open_time_ms < LATEST_MS
+            and all(_is_written_out(number) for number in (*prices, *volumes))
+            and all(price > 0 for price in prices)
+            and all(volume >= 0 for volume in volumes)
+            and all(type(count) is int and count >= 0 for count in counts)
+            and type(self.is_closed) is bool
+        )
 
     @property
     def close_time_ms(self) -> int:
@@ -195,21 +267,16 @@ class Candle:
                 symbol=fields["symbol"],
                 interval=Interval(fields["interval"]),
                 open_time_ms=fields["open_time_ms"],
-                open=Decimal(fields["open"]),
-                high=Decimal(fields["high"]),
-                low=Decimal(fields["low"]),
-                close=Decimal(fields["close"]),
-                volume=Decimal(fields["volume"]),
-                quote_volume=Decimal(fields["quote_volume"]),
-                taker_buy_volume=Decimal(fields["taker_buy_volume"]),
+                **{name: _exact_number(fields[name]) for name in _DECIMAL_FIELDS},
                 trade_count=fields["trade_count"],
                 is_closed=fields["is_closed"],
                 epoch=fields.get("epoch", 0),
                 seq=fields.get("seq", 0),
                 published_at_ms=fields.get("published_at_ms", 0),
             )
-        except (KeyError, TypeError, ValueError, InvalidOperation) as error:
-            raise InvalidCandle(f"not a candle ({error!r}): {text!r:.200}") from None
+        # RecursionError: a thousand brackets. UnicodeDecodeError is a ValueError.
+        except (KeyError, TypeError, ValueError, InvalidOperation, RecursionError) as error:
+            raise InvalidCandle(f"not a candle ({error!r:.200}): {text!r:.200}") from None
 
     def csv_row(self) -> list[str]:
         """The values of CSV_HEADER, exact."""
@@ -220,6 +287,18 @@ class Candle:
             *(format(getattr(self, name), "f") for name in _DECIMAL_FIELDS),
             str(self.trade_count),
         ]
+
+
+def _exact_number(value: object) -> Decimal:
+    """A JSON number; text, true, and the NaN and Infinity that Python's json lets through are none."""
+    if type(value) is not int and not isinstance(value, Decimal):
+        raise TypeError(f"not a number: {value!r:.100}")
+    return Decimal(value)
+
+
+def _is_written_out(number: object) -> bool:
+    """Whether it is a decimal that can be printed: no NaN, and no exponent that makes a megabyte of zeros."""
+    return isinstance(number, Decimal) and number.is_finite() and abs(number.adjusted()) < 60
 
 
 _DECIMAL_FIELDS: Final = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume")
