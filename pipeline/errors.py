@@ -28,6 +28,10 @@ class InvalidCandle(CandlecastError):
     """A candle contradicts itself, or its JSON lacks a field."""
 
 
+class InvalidAlert(CandlecastError):
+    """An alert contradicts itself, or its JSON lacks a field."""
+
+
 class InputFileError(CandlecastError):
     """A file given by a person cannot be read or lacks a column."""
 

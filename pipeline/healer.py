@@ -6,10 +6,10 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from pipeline.hub import NOWHERE, Gap, Hub, Known
+from pipeline.hub import ALERTS_KEPT, NOWHERE, Gap, Hub, Known
 from pipeline.market import INTERVALS
 from pipeline.store import Store
-from pipeline.update import Pair, Update, read_updates
+from pipeline.update import Pair, Update, read_alerts, read_updates
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,13 @@ class Healer:
         for symbol in self._store.symbols():
             self.heal([(symbol, interval.value) for interval in INTERVALS])
             self._hub.apply(read_updates([text.encode() for text in self._store.latest_of([symbol])]))
+        self.heal_alerts()
         return now
+
+    def heal_alerts(self) -> None:
+        """Apply what the stream keeps and the hub does not know, oldest first."""
+        texts = self._store.alerts(ALERTS_KEPT)
+        self._hub.apply_alerts(read_alerts([text.encode() for text in reversed(texts)]))
 
     def heal(self, pairs: Sequence[Pair]) -> None:
         """Apply the closed candles of ``pairs`` that are newer than what is known; report what is gone."""

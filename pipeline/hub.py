@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
-from pipeline.market import INTERVALS
+from pipeline.market import INTERVALS, Alert
 from pipeline.update import Pair, Position, Update
 
 __all__ = ["NOWHERE", "Gap", "Hub", "Known", "Pair", "Position", "Update", "follows"]
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 _NAMES: Final = tuple(interval.value for interval in INTERVALS)
 NOWHERE: Final[Position] = (-1, -1)
 """Before every revision."""
+ALERTS_KEPT: Final = 1_000
+"""Alerts in memory; the stream in Redis holds more."""
 
 
 class Gap(NamedTuple):
@@ -64,6 +67,9 @@ class Hub:
         self._known: dict[Pair, Known] = {}
         self._listeners: _Listeners[Sequence[Update]] = _Listeners()
         self._gap_listeners: _Listeners[Sequence[Gap]] = _Listeners()
+        self._alerts: deque[Alert] = deque(maxlen=ALERTS_KEPT)
+        self._alert_ids: set[str] = set()
+        self._alert_listeners: _Listeners[Sequence[Alert]] = _Listeners()
         self.connected = False
         self.reconnects = 0
         self.messages = 0
@@ -114,6 +120,35 @@ class Hub:
         """Like :meth:`listen`, for holes that could not be healed. Fresh updates follow."""
         return _add(self._gap_listeners, listener)
 
+    def alerts(self) -> list[Alert]:
+        """The newest ALERTS_KEPT alerts, newest first."""
+        with self._lock:
+            return list(reversed(self._alerts))
+
+    def listen_alerts(self, listener: Callable[[Sequence[Alert]], None]) -> Callable[[], None]:
+        """Like :meth:`listen`, for alerts: each comes once, after the candle that it is about.
+
+        What was missed while Redis was away comes too, and at the start what Redis keeps: whoever
+        wants only news looks at ``triggered_at_ms``.
+        """
+        return _add(self._alert_listeners, listener)
+
+    def apply_alerts(self, alerts: Iterable[Alert]) -> list[Alert]:
+        """Take alerts, oldest first; tells the listeners, and returns, those that were not known."""
+        fresh = []
+        with self._lock:
+            for alert in alerts:
+                if alert.id in self._alert_ids:
+                    continue
+                if len(self._alerts) == ALERTS_KEPT:
+                    self._alert_ids.discard(self._alerts[0].id)
+                self._alerts.append(alert)
+                self._alert_ids.add(alert.id)
+                fresh.append(alert)
+        if fresh:
+            self._alert_listeners.tell(fresh)
+        return fresh
+
     def apply(self, updates: Iterable[Update]) -> list[Update]:
         """Take revisions in the order of their publishing; tells the listeners, and returns, the new ones."""
         with self._lock:
@@ -151,6 +186,8 @@ class Hub:
         with self._lock:
             gaps = [Gap(*pair, known.position) for pair, known in self._known.items()]
             self._known.clear()
+            self._alerts.clear()
+            self._alert_ids.clear()
         self.report(gaps)
 
     def forget(self, pair: Pair) -> None:

@@ -4,7 +4,18 @@ UPDATES_CHANNEL = "crypto:updates"
 """PUBLISH of every candle revision, forming and closed, all intervals: one candle's JSON a message."""
 
 ALERTS = "crypto:alerts"
-"""Capped stream, and channel of the same name: one alert's JSON each."""
+"""Capped stream (field ``alert``), and channel of the same name: one alert's JSON each."""
+
+ALERTS_NEWEST = "crypto:alerts:newest"
+"""Hash ``SYMBOL:ALERT_TYPE[:provisional]`` -> window_start_ms of the newest alert written of it. They
+come in rising order, so that one that is not newer is a repetition after a crash, and left out."""
+
+ALERTS_DEAD = "crypto:alerts:dead"
+"""Capped stream of alerts that the webhook could not deliver: fields ``alert`` and ``reason``."""
+
+WEBHOOK = "crypto:webhook"
+"""Hash of the outgoing webhook: ``position`` (id in the alerts stream of the last one dealt with),
+``delivered``, ``dead`` (counts, ever), ``last_error`` (without secrets), ``updated_at_ms``."""
 
 LATE = "crypto:late"
 """Capped stream of late trades: fields ``trade`` (JSON, with ``missed``: intervals) and ``shard``."""

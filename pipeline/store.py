@@ -112,6 +112,16 @@ class Store:
         """The fields of ``keys.FEED``; empty before a feed has started."""
         return _fields(self._client.hgetall(keys.FEED))
 
+    def alerts(self, count: int) -> list[str]:
+        """JSON of the newest ``count`` alerts, newest first."""
+        return [record.get("alert", "") for record in self._newest(keys.ALERTS, count)]
+
+    def alerts_before(self, entry_id: str, count: int) -> list[Record]:
+        """Records of ``keys.ALERTS``, newest first, before ``entry_id`` (``+`` for the newest)."""
+        newest = entry_id if entry_id == "+" else f"({entry_id}"
+        found = self._client.xrevrange(keys.ALERTS, newest, count=count)
+        return [{"id": _text(found_id), **_fields(fields)} for found_id, fields in found]
+
     def late(self, count: int) -> list[Record]:
         """The newest ``count`` late trades, newest first: fields of ``keys.LATE``."""
         return self._newest(keys.LATE, count)

@@ -16,12 +16,12 @@ from typing import Any, Final
 import redis
 
 from pipeline import keys
-from pipeline.errors import InvalidCandle
+from pipeline.errors import InvalidAlert, InvalidCandle
 from pipeline.healer import Healer
 from pipeline.hub import Gap, Hub
 from pipeline.retry import LONGEST_WAIT_S, RETRYABLE, Backoff
 from pipeline.store import Store
-from pipeline.update import Update, read_updates
+from pipeline.update import Update, read_alerts, read_updates
 
 __all__ = ["Gap", "Hub", "Subscriber", "Update"]
 
@@ -33,6 +33,10 @@ _LOOK_UP_S: Final = 0.2
 """How often a waiting thread looks whether it shall stop."""
 _BATCH: Final = 2_000
 """Messages a batch: a flood must not keep the listeners waiting for its end."""
+_ALERTS: Final = keys.ALERTS.encode()
+
+Message = tuple[bytes, bytes]
+"""(channel, payload)."""
 
 
 class Subscriber:
@@ -79,8 +83,10 @@ class Subscriber:
         connection: Any = client.connection_pool.make_connection()
         try:
             connection.connect()
-            connection.send_command("SUBSCRIBE", keys.UPDATES_CHANNEL)
-            connection.read_response()
+            channels = (keys.UPDATES_CHANNEL, keys.ALERTS)
+            connection.send_command("SUBSCRIBE", *channels)
+            for _ in channels:
+                connection.read_response()
             healer = Healer(Store(client), self._hub)
             self._instance = healer.heal_all(self._instance)
             self._hub.connected = True
@@ -105,11 +111,13 @@ class Subscriber:
                 connection.send_command("PING")
                 asked = True
 
-    def _take(self, payloads: Sequence[bytes], healer: Healer) -> None:
-        if not payloads:
+    def _take(self, messages: Sequence[Message], healer: Healer) -> None:
+        if not messages:
             return
         hub = self._hub
-        hub.messages += len(payloads)
+        payloads = [payload for channel, payload in messages if channel != _ALERTS]
+        alerts = [payload for channel, payload in messages if channel == _ALERTS]
+        hub.messages += len(messages)
         hub.last_message_at_ms = time.time_ns() // 1_000_000
         updates = read_updates(payloads, self._malformed)
         following, behind = hub.split(updates)
@@ -117,25 +125,25 @@ class Subscriber:
         if behind:
             healer.heal(list(dict.fromkeys(update.pair for update in behind)))
             hub.apply(behind)
+        if alerts:  # after the candles of this batch: an alert never comes before its own
+            hub.apply_alerts(read_alerts(alerts, self._malformed))
 
-    def _malformed(self, error: InvalidCandle) -> None:
+    def _malformed(self, error: InvalidCandle | InvalidAlert) -> None:
         hub = self._hub
         hub.malformed += 1
         hub.last_malformed = str(error)
         if hub.malformed & (hub.malformed - 1) == 0:  # 1, 2, 4, 8: a flood of them must not flood the log
-            log.warning(
-                "%d messages on %s are no candles; newest: %s", hub.malformed, keys.UPDATES_CHANNEL, error
-            )
+            log.warning("%d messages are neither candles nor alerts; newest: %s", hub.malformed, error)
 
 
-def _drain(connection: Any) -> list[bytes]:
+def _drain(connection: Any) -> list[Message]:
     """Every message that has arrived: one wake-up, one batch."""
-    payloads: list[bytes] = []
+    messages: list[Message] = []
     can_read: Callable[..., bool] = connection.can_read
     read: Callable[[], list[Any]] = connection.read_response
     while True:
         message = read()
         if len(message) == 3 and message[0] == b"message":
-            payloads.append(message[2])
-        if len(payloads) >= _BATCH or not can_read(timeout=0):
-            return payloads
+            messages.append((message[1], message[2]))
+        if len(messages) >= _BATCH or not can_read(timeout=0):
+            return messages

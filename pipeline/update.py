@@ -1,4 +1,4 @@
-"""One published candle revision, and how it is read from the channel or from history."""
+"""One published candle revision, and how it and alerts are read from a channel or from what is kept."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from pipeline.errors import InvalidCandle, InvalidTrade
-from pipeline.market import INTERVALS, check_symbol
+from pipeline.errors import InvalidAlert, InvalidCandle, InvalidTrade
+from pipeline.market import INTERVALS, Alert, check_symbol
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,22 @@ def read_updates(
             else:
                 log.warning("left out of what Redis keeps: %s", error)
     return updates
+
+
+def read_alerts(
+    payloads: Sequence[bytes], malformed: Callable[[InvalidAlert], None] | None = None
+) -> list[Alert]:
+    """Alerts of ``payloads``; those that are none go to ``malformed``, or into the log."""
+    alerts = []
+    for payload in payloads:
+        try:
+            alerts.append(Alert.from_json(payload))
+        except InvalidAlert as error:
+            if malformed:
+                malformed(error)
+            else:
+                log.warning("left out of what Redis keeps: %s", error)
+    return alerts
 
 
 def read_update(payload: bytes) -> Update:

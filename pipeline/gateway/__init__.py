@@ -8,7 +8,8 @@
 * ``app``: the gateway alone, ``uvicorn pipeline.gateway:app``;
 * ``gateway``: what it is made of, and its routes for Starlette or ``st.App``;
 * ``doors``: who may come in, and what parameters may be; ``limits``: every bound, with its reason;
-* ``prices``: the WebSocket endpoint; ``resume``: what a client missed; ``client``: one connection;
+* ``endpoint``: what the WebSocket endpoints ``prices`` and ``alerts`` share; ``resume``: what a client
+  missed; ``client``: one connection;
   ``fanout``: from the hub to all of them; ``slots``: the newest revision of each window;
 * ``frames``: what is sent, written down once; ``wire``: how it gets out of the server;
 * ``api``: the HTTP routes; ``metrics``: what is counted.

@@ -13,6 +13,8 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from pipeline.gateway import doors
+from pipeline.gateway.alerts import search
+from pipeline.gateway.fanout import ALL
 from pipeline.gateway.frames import MODE, now_ms
 from pipeline.gateway.metrics import counter, gauge, histogram, labelled
 from pipeline.retry import RETRYABLE
@@ -39,6 +41,7 @@ class Api:
             Route("/ws/test", self.page),
             Route("/api/symbols", self.symbols),
             Route("/api/candles/{symbol}", self.candles),
+            Route("/api/alerts", self.alerts),
             Route("/healthz", self.health),
             Route("/metrics", self.metrics),
         ]
@@ -81,6 +84,24 @@ class Api:
         )
         return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
 
+    async def alerts(self, request: Request) -> Response:
+        """The newest alerts that Redis keeps, newest first. ``since`` is a time in ms, inclusive."""
+        gateway, query = self._gateway, request.query_params
+        symbol = doors.symbol(query.get("symbol", ALL))
+        try:
+            alert_type, since_ms = doors.alert_type(query), doors.since_ms(query)
+            limit = doors.limit(query, gateway.limits.api_alerts)
+            if symbol is None or (symbol != ALL and not await gateway.known.has(symbol)):
+                return _json({"error": "unknown symbol"}, 404)
+            wanted = None if symbol == ALL else symbol
+            found = await search(gateway.store, wanted, alert_type, since_ms, limit)
+        except doors.OutOfRange as error:
+            return _json(error.body(), 422)
+        except RETRYABLE:
+            return _json({"error": "alerts cannot be read at the moment"}, 503)
+        body = f'{{"alerts":[{",".join(found)}]}}'
+        return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
+
     async def health(self, _: Request) -> Response:
         """200 while candles can arrive, 503 while the subscription is down."""
         active = self._gateway.hub.connected
@@ -107,7 +128,9 @@ class Api:
         yield from gauge(name("pubsub_active"), "1 while the Redis subscription is up.", int(hub.connected))
         yield from gauge(name("last_message_age_seconds"), "Since the newest message from Redis.", age_s)
         yield from counter(name("messages_total"), "Messages from Redis.", hub.messages)
-        yield from counter(name("messages_malformed_total"), "Messages that are no candles.", hub.malformed)
+        yield from counter(
+            name("messages_malformed_total"), "Messages that are neither candles nor alerts.", hub.malformed
+        )
         yield from counter(name("revisions_repeated_total"), "Revisions heard twice, or late.", hub.repeated)
         yield from counter(name("reconnects_total"), "Times the subscription came back.", hub.reconnects)
         yield from counter(name("frames_sent_total"), "Frames written to clients.", counts.frames_sent)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, QueryParams
 
 from pipeline.errors import CandlecastError, InvalidTrade
-from pipeline.market import INTERVALS, LATEST_MS, Interval, check_symbol
+from pipeline.market import INTERVALS, LATEST_MS, AlertType, Interval, Severity, check_symbol
 from pipeline.update import Position
 
 SUBPROTOCOL: Final = "candlecast"
@@ -101,6 +101,29 @@ def limit(query: QueryParams, highest: int) -> int:
 def before(query: QueryParams) -> int | None:
     """An open time in ms, exclusive."""
     return _whole(query, "before", 0, 0, LATEST_MS) if "before" in query else None
+
+
+def severity(query: QueryParams) -> Severity:
+    """The least severity that a client wants to hear of."""
+    text = query.get("severity", Severity.LOW.name).upper()
+    if text not in Severity.__members__:
+        raise OutOfRange("severity", text, f"one of {' '.join(Severity.__members__)}")
+    return Severity[text]
+
+
+def alert_type(query: QueryParams) -> AlertType | None:
+    """The only type of alert that is asked for; None for all."""
+    text = query.get("type")
+    if text is None:
+        return None
+    if text.upper() not in AlertType.__members__:
+        raise OutOfRange("type", text, f"one of {' '.join(AlertType.__members__)}")
+    return AlertType[text.upper()]
+
+
+def since_ms(query: QueryParams) -> int:
+    """A time in ms, inclusive."""
+    return _whole(query, "since", 0, 0, LATEST_MS)
 
 
 def _whole(query: QueryParams, name: str, default: int, low: int, high: int) -> int:

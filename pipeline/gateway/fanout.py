@@ -21,6 +21,7 @@ from pipeline.gateway.metrics import Metrics
 from pipeline.gateway.slots import Slot, Slots
 from pipeline.gateway.wire import Frame
 from pipeline.hub import Gap, Hub
+from pipeline.market import Alert, Severity
 from pipeline.update import Pair, Update
 
 ALL: Final = "ALL"
@@ -37,32 +38,48 @@ def note(kind: str, number: int = 0) -> Slot:
     return Slot("", kind, number, False)
 
 
+def alerts_channel(severity: Severity) -> str:
+    """Takes the place of the interval in a client's group: alerts of at least ``severity``."""
+    return f"alerts from {severity.name}"
+
+
+Item = Update | Gap | Alert
+
+
+def _slot_of(item: Item) -> Slot:
+    """Where any item waits. No alert supersedes another."""
+    match item:
+        case Alert():
+            return note(f"alert {item.id}")
+        case Gap():
+            return Slot(item.symbol, item.interval, -1, False)
+        case _:
+            return slot_of(item)
+
+
 class Inbox:
-    """What the subscriber's thread leaves for the loop: bounded by the number of open windows."""
+    """What the subscriber's thread leaves for the loop: bounded by the open windows, and alerts are few."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, metrics: Metrics) -> None:
         self._loop = loop
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._slots: Slots[Update | Gap] = Slots()
+        self._slots: Slots[Item] = Slots()
         self._superseded = 0
         self.filled = asyncio.Event()
 
-    def put(self, items: Sequence[Update | Gap]) -> None:
+    def put(self, items: Sequence[Item]) -> None:
         """Called in the subscriber's thread."""
         with self._lock:
             wake = not self._slots
             for item in items:
-                slot = (
-                    slot_of(item) if isinstance(item, Update) else Slot(item.symbol, item.interval, -1, False)
-                )
-                self._superseded += len(self._slots.put(slot, item))
+                self._superseded += len(self._slots.put(_slot_of(item), item))
         if wake:
             # The loop may be closed while the process ends; then nobody waits for this.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self.filled.set)
 
-    def take(self) -> list[Update | Gap]:
+    def take(self) -> list[Item]:
         with self._lock:
             self.filled.clear()
             items = [item for _, item in self._slots.take()]
@@ -110,8 +127,10 @@ class FanOut:
     async def run(self) -> None:
         """Until cancelled: listen to the hub, write to the clients."""
         inbox = Inbox(asyncio.get_running_loop(), self._metrics)
-        stop_listening = self._hub.listen(inbox.put), self._hub.listen_gaps(inbox.put)
-        self.board.apply(self._hub.snapshot())
+        hub = self._hub
+        stop_listening = hub.listen(inbox.put), hub.listen_gaps(inbox.put), hub.listen_alerts(inbox.put)
+        self.board.apply(hub.snapshot())
+        self.board.apply_alerts(reversed(hub.alerts()))
         try:
             while True:
                 await inbox.filled.wait()
@@ -137,24 +156,23 @@ class FanOut:
                 keepalive = [(note("keepalive"), frames.keepalive())]
                 await self._write(tuple(portion), keepalive, check=True)
 
-    async def _spread(self, items: Sequence[Update | Gap]) -> None:
+    async def _spread(self, items: Sequence[Item]) -> None:
         """Send ``items`` to whoever wants them. Who joins meanwhile has the board's state already."""
         lists: dict[Pair, list[tuple[Slot, Frame]]] = defaultdict(list)
         updates: list[Update] = []
         for item in items:
-            if isinstance(item, Gap):
-                self.board.forget((item.symbol, item.interval))
-                since = (max(0, item.since[0]), max(0, item.since[1]))
-                frame = frames.gap(item.symbol, item.interval, since, "Closed candles may be missing.")
-                slot = Slot(item.symbol, item.interval, -1, False)
-            elif self.board.apply([item]):
+            if isinstance(item, Update):
+                if not self.board.apply([item]):
+                    continue
                 updates.append(item)
-                frame, slot = None, slot_of(item)
-            else:
+            elif isinstance(item, Gap):
+                self.board.forget((item.symbol, item.interval))
+            elif not self.board.apply_alerts([item]):
                 continue
-            for group in ((item.symbol, item.interval), (ALL, item.interval)):
-                if group in self._groups:
-                    frame = frame or frames.price_update(item)  # type: ignore[arg-type]
+            groups = [group for group in _groups_of(item) if group in self._groups]
+            if groups:
+                slot, frame = _slot_of(item), _frame_of(item)
+                for group in groups:
                     lists[group].append((slot, frame))
         plan = [(tuple(self._groups[group]), sending) for group, sending in lists.items()]
         for clients, sending in plan:
@@ -177,3 +195,23 @@ class FanOut:
                     self._metrics.frames_sent += len(sending)
                 else:
                     client.keep(sending)
+
+
+def _groups_of(item: Item) -> list[Pair]:
+    """Whoever wants ``item``."""
+    if isinstance(item, Alert):
+        channels = [alerts_channel(severity) for severity in Severity if severity <= item.severity]
+    else:
+        channels = [item.interval]
+    return [(symbol, channel) for symbol in (item.symbol, ALL) for channel in channels]
+
+
+def _frame_of(item: Item) -> Frame:
+    match item:
+        case Alert():
+            return frames.alert(item)
+        case Gap():
+            since = (max(0, item.since[0]), max(0, item.since[1]))
+            return frames.gap(item.symbol, item.interval, since, "Closed candles may be missing.")
+        case _:
+            return frames.price_update(item)

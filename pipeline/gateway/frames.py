@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pipeline.gateway.wire import Frame
-from pipeline.market import INTERVALS
+from pipeline.market import INTERVALS, Alert, AlertType, Severity
 from pipeline.update import Position, Update
 
 MODE: Final = "event_driven_pubsub"
@@ -58,6 +59,33 @@ def gap(symbol: str, interval: str, since: Position, message: str) -> Frame:
         since=f"{since[0]}:{since[1]}",
         message=message,
         timestamp=now_ms(),
+    )
+
+
+def alerts_connection(symbol: str, severity: Severity) -> Frame:
+    """The first frame of ``/ws/alerts``."""
+    return _frame(
+        type="connection",
+        symbol=symbol,
+        message=f"Connected to alerts of {symbol} from {severity.name}: they are pushed as they fire.",
+        mode=MODE,
+        severity=severity.name,
+        timestamp=now_ms(),
+    )
+
+
+def alerts_initial_data(symbol: str, newest_first: Sequence[Alert]) -> Frame:
+    """What has fired already; ``symbol`` may be ALL."""
+    data = ",".join(alert.to_json() for alert in newest_first)
+    return Frame(
+        f'{{"type":"initial_data","symbol":"{symbol}","data":[{data}],"timestamp":{now_ms()}}}'.encode()
+    )
+
+
+def alert(alert: Alert) -> Frame:
+    """One alert, when it fires."""
+    return Frame(
+        f'{{"type":"alert","symbol":"{alert.symbol}","data":{alert.to_json()},"timestamp":{now_ms()}}}'.encode()
     )
 
 
@@ -144,6 +172,41 @@ FRAME_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
 }
 """By ``type``: what a client may rely on. ``symbol`` of connection and gap may be ``ALL``."""
 
+_SEVERITY: Final = {"enum": [severity.name for severity in Severity]}
+ALERT_SCHEMA: Final = _object(
+    id={"type": "string", "pattern": "^[A-Za-z0-9._@:-]{1,80}$"},
+    symbol=_SYMBOL,
+    alert_type={"enum": [alert_type.value for alert_type in AlertType]},
+    severity=_SEVERITY,
+    price_change_percent={"type": "number"},
+    open_price=_AMOUNT,
+    close_price=_AMOUNT,
+    window_start_ms=_TIME_MS,
+    window_end_ms=_TIME_MS,
+    triggered_at_ms=_TIME_MS,
+    message={"type": "string"},
+    provisional={"type": "boolean"},
+)
+ALERT_FRAME_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
+    "connection": _object(
+        type={"const": "connection"},
+        symbol=_SYMBOL,
+        message={"type": "string"},
+        mode={"const": MODE},
+        severity=_SEVERITY,
+        timestamp=_TIME_MS,
+    ),
+    "initial_data": _object(
+        type={"const": "initial_data"},
+        symbol=_SYMBOL,
+        data={"type": "array", "items": ALERT_SCHEMA, "maxItems": 50},
+        timestamp=_TIME_MS,
+    ),
+    "alert": _object(type={"const": "alert"}, symbol=_SYMBOL, data=ALERT_SCHEMA, timestamp=_TIME_MS),
+    **{kind: FRAME_SCHEMAS[kind] for kind in ("keepalive", "pong", "error")},
+}
+"""The same for ``/ws/alerts``. ``symbol`` of connection and initial_data may be ``ALL``."""
+
 CLIENT_FRAME_SCHEMA: Final = {
     "type": "object",
     "properties": {"type": {"const": "ping"}},
@@ -164,6 +227,7 @@ CANDLES_SCHEMA: Final = _object(
     forming={"anyOf": [CANDLE_SCHEMA, {"type": "null"}]},
 )
 SYMBOLS_SCHEMA: Final = _object(symbols={"type": "array", "items": _SYMBOL})
+ALERTS_SCHEMA: Final = _object(alerts={"type": "array", "items": ALERT_SCHEMA})
 OUT_OF_RANGE_SCHEMA: Final = _object(
     error={"type": "string"},
     parameter={"type": "string"},

@@ -10,6 +10,7 @@ from typing import Final
 import redis
 from starlette.routing import BaseRoute, WebSocketRoute
 
+from pipeline.gateway.alerts import Alerts
 from pipeline.gateway.api import Api
 from pipeline.gateway.client import Client
 from pipeline.gateway.fanout import FanOut
@@ -55,6 +56,7 @@ class Gateway:
         self.routes: list[BaseRoute] = [
             *Api(self).routes(),
             WebSocketRoute("/ws/prices/{symbol}", Prices(self)),
+            WebSocketRoute("/ws/alerts", Alerts(self)),
         ]
 
     @property

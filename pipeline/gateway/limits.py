@@ -30,6 +30,8 @@ class Limits:
     """Closed candles that are sent again after ``?since=``; fits into ``pending_bytes``."""
     api_candles: int = 1_000
     """Candles in one answer of ``/api/candles``."""
+    api_alerts: int = 1_000
+    """Alerts in one answer of ``/api/alerts``."""
     writes_at_once: int = 500
     """Clients that are written to before everyone else on the loop has a turn: about 4 ms."""
     symbols_ask_s: float = 1
