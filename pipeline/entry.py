@@ -23,11 +23,15 @@ from pipeline.errors import InvalidEntry, InvalidTrade
 from pipeline.market import (
     EARLIEST_MS,
     LATEST_MS,
+    MAX_NOTIONAL,
+    NOTIONAL_FAULT,
     PRICE_DECIMALS,
     QUANTITY_DECIMALS,
     Trade,
     check_symbol,
+    is_notional_too_large,
     scale,
+    time_fault,
 )
 
 RECORD: Final = np.dtype(
@@ -44,6 +48,8 @@ Records = npt.NDArray[np.void]
 
 END_OF_STREAM: Final = LATEST_MS
 """Heartbeat after which no trade comes: the watermark passes every window."""
+MAX_SYMBOLS: Final = 10_000
+"""Names in one entry's table. More are no table: each would cost the job memory for ever."""
 
 
 class Entry(NamedTuple):
@@ -70,31 +76,77 @@ def decode(fields: Mapping[bytes, bytes]) -> Entry:
 
     The trades of the result may still be impossible one by one: see :func:`impossible`.
     """
+    if b"trades" not in fields and b"heartbeat" not in fields:
+        raise InvalidEntry("neither trades nor heartbeat", list(fields))
+    symbols = _symbols(fields[b"symbols"]) if b"symbols" in fields else []
+    trades = _trades(fields.get(b"trades", b""))
+    if len(trades) and int(trades["symbol"].max()) >= len(symbols):
+        raise InvalidEntry("a record points past its symbols", f"{len(symbols)} symbols")
+    return Entry(symbols, trades, _heartbeat(fields.get(b"heartbeat", b"0")))
+
+
+def _symbols(table: bytes) -> list[str]:
     try:
-        heartbeat_ms = int(fields.get(b"heartbeat", 0))
-        symbols = fields[b"symbols"].decode("ascii").split(",") if b"symbols" in fields else []
-        trades = np.frombuffer(fields.get(b"trades", b""), RECORD)
+        symbols = table.decode("ascii").split(",")
+        if len(symbols) > MAX_SYMBOLS:
+            raise InvalidEntry(f"more than {MAX_SYMBOLS} symbols", len(symbols))
         for symbol in symbols:
             check_symbol(symbol)
-    except (ValueError, InvalidTrade) as error:
-        raise InvalidEntry(f"torn entry: {error}") from None
-    if len(trades) and int(trades["symbol"].max()) >= len(symbols):
-        raise InvalidEntry(f"torn entry: a record points past its {len(symbols)} symbols")
+    except (UnicodeDecodeError, InvalidTrade) as error:
+        raise InvalidEntry("symbol table", error) from None
+    return symbols
+
+
+def _trades(data: bytes) -> Records:
+    if len(data) % RECORD.itemsize:
+        raise InvalidEntry("trades are cut off", f"{len(data)} bytes, of {RECORD.itemsize} each")
+    return np.frombuffer(data, RECORD)
+
+
+def _heartbeat(text: bytes) -> int:
+    # Only as Redis gives back what the feed wrote: int() also takes " 1_0 ".
+    if not text.isdigit() or len(text) > len(str(END_OF_STREAM)):
+        raise InvalidEntry("heartbeat is not a time in milliseconds", text)
+    heartbeat_ms = int(text)
     if heartbeat_ms and not EARLIEST_MS <= heartbeat_ms <= END_OF_STREAM:
-        raise InvalidEntry(f"torn entry: heartbeat {heartbeat_ms}")
-    return Entry(symbols, trades, heartbeat_ms)
+        raise InvalidEntry("heartbeat is not a time in milliseconds", text)
+    return heartbeat_ms
 
 
-def impossible(trades: Records) -> npt.NDArray[np.bool_]:
-    """Mask, shape (n,): records that no exchange can have meant (size, price, time or side)."""
-    times = trades["event_time_ms"]
-    return (
-        (trades["price"] <= 0)
-        | (trades["quantity"] <= 0)
+def impossible(trades: Records, latest_ms: int = LATEST_MS) -> npt.NDArray[np.bool_]:
+    """Mask, shape (n,): records that no exchange can have meant (size, price, time or side).
+
+    ``latest_ms``: a trade at this time or later cannot have happened when it was written.
+    """
+    times, prices, quantities = trades["event_time_ms"], trades["price"], trades["quantity"]
+    mask: npt.NDArray[np.bool_] = (
+        (prices <= 0)
+        | (quantities <= 0)
         | (times < EARLIEST_MS)
-        | (times >= LATEST_MS)
+        | (times >= min(latest_ms, LATEST_MS))
         | (trades["side"] > 1)
+        | (prices.astype(np.float64) * quantities > MAX_NOTIONAL)
     )
+    return mask
+
+
+IN_FUTURE: Final = "event time is in the future"
+
+
+def fault(trade: np.void, latest_ms: int = LATEST_MS) -> str | None:
+    """Why one record is :func:`impossible`, in words that rejections are counted by; None if it is not."""
+    price, quantity, time_ms = int(trade["price"]), int(trade["quantity"]), int(trade["event_time_ms"])
+    if price <= 0:
+        return "price: not above zero"
+    if quantity <= 0:
+        return "quantity: not above zero"
+    if wrong_time := time_fault(time_ms):
+        return wrong_time
+    if time_ms >= latest_ms:
+        return IN_FUTURE
+    if trade["side"] > 1:
+        return "side is neither buy nor sell"
+    return NOTIONAL_FAULT if is_notional_too_large(price, quantity) else None
 
 
 def records(trades: Iterable[Trade]) -> tuple[list[str], Records]:

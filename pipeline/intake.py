@@ -3,7 +3,9 @@
 Whatever depends on the order of arrival is decided here, entry by entry, from the stream alone:
 the watermark before an entry is the newest event time of all entries before it, less the allowed
 disorder. So it does not matter how a run was cut into polls, and a run that was restored from a
-checkpoint takes the same trades for late as the run that crashed.
+checkpoint takes the same trades for late as the run that crashed. What would push that watermark
+falsely is kept from it here, too: by the time at which Redis took the entry, which is its id, and
+by the rest of the stream (see ``ahead``).
 """
 
 from __future__ import annotations
@@ -11,13 +13,29 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
-from pipeline import entry, fold
-from pipeline.entry import Entry, Records
+from pipeline import ahead, entry, fold
+from pipeline.ahead import Ahead, Group
+from pipeline.entry import END_OF_STREAM, Entry, Records
 from pipeline.errors import InvalidEntry
-from pipeline.market import INTERVALS, PRICE_DECIMALS, QUANTITY_DECIMALS, Side, decimal_text
+from pipeline.market import (
+    EARLIEST_MS,
+    INTERVALS,
+    LATEST_MS,
+    PRICE_DECIMALS,
+    QUANTITY_DECIMALS,
+    Side,
+    decimal_text,
+)
+
+CLOCKS_MS: Final = 60_000
+"""How far a trade may be ahead of the moment when Redis took it: the clocks of two machines may
+differ. Live feeds, which know their exchange's clock, refuse from 10 s on."""
+MAX_SYMBOLS: Final = 50_000
+"""Symbols of one shard. Exchanges list a few thousand; each new one costs memory for ever."""
 
 RawEntry = tuple[bytes, Mapping[bytes, bytes]]
 """One element of an XREAD reply: id and fields."""
@@ -38,6 +56,7 @@ class Position:
     rejected: int = 0
     lost: int = 0
     """Times that the stream had been trimmed past our position before it was read."""
+    ahead: Ahead = field(default_factory=Ahead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,37 +123,115 @@ class Intake:
         self, position: Position, raw_entries: Sequence[RawEntry], rejected: list[Rejected]
     ) -> tuple[Records, fold.Ints]:
         """All possible trades, symbols by the shard's codes, each with its watermark on arrival."""
-        parts: list[Records] = []
-        watermarks: list[int] = []
+        arrivals = _Arrivals(position, self._out_of_order_ms, rejected)
         for raw_id, fields in raw_entries:
             position.entry_id = raw_id.decode("ascii")
             try:
                 one = entry.decode(fields)
             except InvalidEntry as error:
-                rejected.append(Rejected("torn entry", position.entry_id, f"{error}"))
-                continue
-            trades = _possible(one, position.entry_id, rejected)
-            codes = [position.symbols.setdefault(name, len(position.symbols)) for name in one.symbols]
-            newest = one.heartbeat_ms
+                rejected.append(Rejected(error.reason, position.entry_id, f"{error}"))
+            else:
+                arrivals.add(one)
+        return arrivals.joined()
+
+
+class _Arrivals:
+    """The entries of one poll, one after the other: what counts, and with which watermark it came."""
+
+    def __init__(self, position: Position, out_of_order_ms: int, rejected: list[Rejected]) -> None:
+        self._position = position
+        self._out_of_order_ms = out_of_order_ms
+        self._rejected = rejected
+        self._parts: list[Records] = []
+        self._watermarks: list[int] = []
+
+    def joined(self) -> tuple[Records, fold.Ints]:
+        """All trades that count, and a watermark for each."""
+        trades = np.concatenate(self._parts) if self._parts else np.empty(0, entry.RECORD)
+        lengths = [len(part) for part in self._parts]
+        return trades, np.repeat(np.array(self._watermarks, np.int64), lengths)
+
+    def add(self, one: Entry) -> None:
+        position = self._position
+        latest_ms = _latest_ms(position.entry_id)
+        if len(one.trades):
+            trades, places = self._possible(one, latest_ms)
             if len(trades):
-                trades["symbol"] = np.array(codes, np.uint32)[trades["symbol"]]
-                parts.append(trades)
-                watermarks.append(position.event_time_ms - self._out_of_order_ms)
-                newest = max(newest, int(trades["event_time_ms"].max()))
-            position.event_time_ms = max(position.event_time_ms, newest)
-        trades = np.concatenate(parts) if parts else np.empty(0, entry.RECORD)
-        return trades, np.repeat(np.array(watermarks, np.int64), [len(part) for part in parts])
+                self._take(trades, places)
+        if one.heartbeat_ms:
+            self._beat(one.heartbeat_ms, latest_ms)
+
+    def _possible(self, one: Entry, latest_ms: int) -> tuple[Records, Sequence[int]]:
+        """The entry's possible trades, symbols by the shard's codes, and their indices: a copy."""
+        codes = self._codes(one.symbols)
+        wrong = entry.impossible(one.trades, latest_ms)
+        if min(codes) < 0:
+            wrong |= np.array(codes)[one.trades["symbol"]] < 0
+        places: Sequence[int] = range(len(one.trades))
+        trades = one.trades.copy()
+        if wrong.any():
+            for i in np.flatnonzero(wrong).tolist():
+                reason = entry.fault(trades[i], latest_ms) or f"more than {MAX_SYMBOLS} symbols"
+                self._reject(reason, f"{self._position.entry_id}:{i}", trades[i], one.symbols)
+            places = np.flatnonzero(~wrong).tolist()
+            trades = trades[~wrong]
+        trades["symbol"] = np.array(codes)[trades["symbol"]]
+        return trades, places
+
+    def _codes(self, names: Sequence[str]) -> list[int]:
+        """The shard's code of each name; -1 where there is no room for another."""
+        known = self._position.symbols
+        return [
+            known.setdefault(name, len(known)) if name in known or len(known) < MAX_SYMBOLS else -1
+            for name in names
+        ]
+
+    def _take(self, trades: Records, places: Sequence[int]) -> None:
+        """Let trades count that are not far ahead of the stream; nearly always all of them."""
+        position = self._position
+        newest_ms = int(trades["event_time_ms"].max())
+        if (
+            not position.ahead.held
+            and position.event_time_ms
+            and (newest_ms <= position.event_time_ms + ahead.AHEAD_MS)
+        ):
+            self._count(trades, newest_ms)
+            return
+        group = Group(position.entry_id, trades, tuple(places))
+        self._settle(position.ahead.trades(group, position.event_time_ms))
+
+    def _beat(self, heartbeat_ms: int, latest_ms: int) -> None:
+        position = self._position
+        if heartbeat_ms != END_OF_STREAM and heartbeat_ms >= latest_ms + ahead.AHEAD_MS:
+            origin, text = position.entry_id, f"heartbeat {heartbeat_ms}"
+            self._rejected.append(Rejected("heartbeat is in the future", origin, text))
+            return
+        if position.ahead.held:
+            self._settle(position.ahead.heartbeat(heartbeat_ms))
+        position.event_time_ms = max(position.event_time_ms, heartbeat_ms)
+
+    def _settle(self, verdict: ahead.Verdict) -> None:
+        for group in verdict.counted:
+            self._count(group.trades, group.newest_ms)
+        names = tuple(self._position.symbols) if verdict.refused else ()
+        for group in verdict.refused:
+            for place, trade in zip(group.places, group.trades, strict=True):
+                self._reject(ahead.REASON, f"{group.entry_id}:{place}", trade, names)
+
+    def _count(self, trades: Records, newest_ms: int) -> None:
+        position = self._position
+        self._parts.append(trades)
+        self._watermarks.append(position.event_time_ms - self._out_of_order_ms)
+        position.event_time_ms = max(position.event_time_ms, newest_ms)
+
+    def _reject(self, reason: str, origin: str, trade: np.void, names: Sequence[str]) -> None:
+        self._rejected.append(Rejected(reason, origin, _trade_json(trade, names)))
 
 
-def _possible(one: Entry, entry_id: str, rejected: list[Rejected]) -> Records:
-    """The entry's trades without the impossible ones: a copy that may be written to."""
-    wrong = entry.impossible(one.trades)
-    if not wrong.any():
-        return one.trades.copy()
-    for i in np.flatnonzero(wrong):
-        record = _trade_json(one.trades[i], one.symbols)
-        rejected.append(Rejected("impossible price, quantity, time or side", f"{entry_id}:{i}", record))
-    return one.trades[~wrong]
+def _latest_ms(entry_id: str) -> int:
+    """From when on a trade was written before it happened. LATEST_MS where the id is not a time."""
+    received_ms = int(entry_id.partition("-")[0])
+    return received_ms + CLOCKS_MS if EARLIEST_MS <= received_ms < LATEST_MS else LATEST_MS
 
 
 def _fold_on_time(

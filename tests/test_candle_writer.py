@@ -80,7 +80,7 @@ def test_a_list_written_twice_leaves_what_one_writing_leaves(
     writer.write(revisions)
     once = dump(redis_client)
     assert len(once["crypto:BTC:1s"]) == 1 and len(once["late"]) == 1
-    assert once["counts"] == {b"torn entry": b"1", b"impossible price, quantity, time or side": b"1"}
+    assert once["counts"] == {b"torn entry: trades are cut off": b"1", b"price: not above zero": b"1"}
     (CandleWriter(redis_client, 100) if is_new_life else writer).write(revisions)
     assert dump(redis_client) == once
 

@@ -34,7 +34,8 @@ DEALS = st.builds(
     is_buy=st.booleans(),
 )
 ENTRIES = st.lists(
-    st.tuples(st.lists(DEALS, max_size=4), st.just(0) | st.integers(T0, T0 + 7_200_000)), max_size=12
+    st.tuples(st.lists(DEALS, max_size=4), st.just(0) | st.integers(T0, T0 + 7_200_000)).filter(any),
+    max_size=12,
 )
 
 
@@ -187,25 +188,26 @@ GOOD = fields([Deal(0, T0, 1, 5, 1, True)])
 
 
 @pytest.mark.parametrize(
-    ("torn", "words"),
+    ("torn", "why", "words"),
     [
-        (GOOD | {b"trades": GOOD[b"trades"][:-1]}, "size"),
-        (GOOD | {b"symbols": b"btc,ETH"}, "'btc'"),
-        (GOOD | {b"symbols": b"\xff\xfe"}, "ascii"),
-        ({b"trades": GOOD[b"trades"]}, "0 symbols"),
-        (GOOD | {b"heartbeat": b"soon"}, "soon"),
-        (GOOD | {b"heartbeat": b"1700000000"}, "1700000000"),
-        (GOOD | {b"heartbeat": b"%d" % (END_OF_STREAM + 1)}, str(END_OF_STREAM + 1)),
+        (GOOD | {b"trades": GOOD[b"trades"][:-1]}, "trades are cut off", "39 bytes"),
+        (GOOD | {b"symbols": b"btc,ETH"}, "symbol table", "'btc'"),
+        (GOOD | {b"symbols": b"\xff\xfe"}, "symbol table", "ascii"),
+        ({b"trades": GOOD[b"trades"]}, "a record points past its symbols", "0 symbols"),
+        (GOOD | {b"heartbeat": b"soon"}, "heartbeat is not a time in milliseconds", "soon"),
+        (GOOD | {b"heartbeat": b"1700000000"}, "heartbeat is not a time in milliseconds", "1700000000"),
+        (GOOD | {b"heartbeat": b"%d" % (END_OF_STREAM + 1)}, "heartbeat is not a time in milliseconds", "1"),
+        ({b"price": b"5"}, "neither trades nor heartbeat", "price"),
     ],
 )
 def test_a_torn_entry_is_rejected_whole_with_its_origin_and_costs_its_neighbours_nothing(
-    torn: dict[bytes, bytes], words: str
+    torn: dict[bytes, bytes], why: str, words: str
 ) -> None:
     before, after = Deal(0, T0, 1, 5, 1, True), Deal(1, T0 + 10, 2, 6, 1, True)
     shard = Shard()
     batch = shard.poll(stream(fields([before]), torn, fields([after]), END))
     ((reason, origin, record),) = shard.rejected
-    assert (reason, origin) == ("torn entry", "2-0")
+    assert (reason, origin) == (f"torn entry: {why}", "2-0")
     assert words in record
     assert shard.closed[0] == golden([before, after])
     assert batch.totals == {"trades": 2, "late": 0, "rejected": 1, "lost": 0}
@@ -218,19 +220,28 @@ def test_impossible_records_are_rejected_one_by_one_with_their_place_and_never_m
         Deal(1, T0, 3, 5, -1, True),
         Deal(1, T0 // 1_000, 4, 5, 1, True),  # seconds
         Deal(1, T0 * 1_000, 5, 5, 1, True),  # microseconds
+        Deal(1, T0, 6, 2**52, 2**48 + 1, True),
+        Deal(1, 1_000, 7, 5, 1, True),
     ]
-    trades = records([good[0], *bad, good[1], Deal(1, T0, 7, 5, 1, True)])
+    trades = records([good[0], *bad, good[1], Deal(1, T0, 8, 5, 1, True)])
     trades["side"][-1] = 2
     raw = stream(GOOD | {b"trades": trades.tobytes(), b"symbols": ",".join(NAMES).encode()})
     shard = Shard()
     batch = shard.poll(raw)
-    assert [origin for _, origin, _ in shard.rejected] == [f"1-0:{i}" for i in (1, 2, 3, 4, 6)]
-    assert {reason for reason, _, _ in shard.rejected} == {"impossible price, quantity, time or side"}
+    assert [(origin, reason) for reason, origin, _ in shard.rejected] == [
+        ("1-0:1", "price: not above zero"),
+        ("1-0:2", "quantity: not above zero"),
+        ("1-0:3", "event time is in seconds, not in milliseconds"),
+        ("1-0:4", "event time is in microseconds, not in milliseconds"),
+        ("1-0:5", "price times quantity is too large"),
+        ("1-0:6", "event time is before 2009"),
+        ("1-0:8", "side is neither buy nor sell"),
+    ]
     shown = [json.loads(record) for _, _, record in shard.rejected]
-    assert [(one["trade_id"], one["symbol"]) for one in shown] == [(i, "ETH") for i in (2, 3, 4, 5, 7)]
-    assert (shown[1]["quantity"], shown[4]["side"]) == ("-0.00000001", 2)
+    assert [(one["trade_id"], one["symbol"]) for one in shown] == [(i, "ETH") for i in (2, 3, 4, 5, 6, 7, 8)]
+    assert (shown[1]["quantity"], shown[6]["side"]) == ("-0.00000001", 2)
     assert batch.event_time_ms == T0 + 20
-    assert batch.totals == {"trades": 2, "late": 0, "rejected": 5, "lost": 0}
+    assert batch.totals == {"trades": 2, "late": 0, "rejected": 7, "lost": 0}
     shard.poll(stream(END))
     assert shard.closed[0] == golden(good)
 
@@ -241,3 +252,71 @@ def test_an_empty_poll_keeps_the_position_and_adds_nothing() -> None:
     batch = shard.poll([])
     assert (batch.entry_id, batch.event_time_ms, batch.totals["trades"]) == ("5-2", T0, 1)
     assert all(partials.shape[1] == 0 for partials in batch.partials)
+
+
+def test_a_trade_dated_after_its_entry_was_written_is_rejected_and_makes_nothing_late() -> None:
+    good = [Deal(0, T0, 1, 5, 1, True), Deal(0, T0 + 10, 3, 6, 1, True)]
+    tomorrow = Deal(0, T0 + 86_400_000, 2, 9, 1, True)
+    shard = Shard()
+    # Redis took these entries at T0, as their ids say; the first thing it took was the false one.
+    raw = [fields([tomorrow]), fields([good[0], tomorrow]), fields([good[1]]), END]
+    batch = shard.poll([(b"%d-%d" % (T0, number), one) for number, one in enumerate(raw)])
+    assert [(reason, origin) for reason, origin, _ in shard.rejected] == [
+        ("event time is in the future", f"{T0}-0:0"),
+        ("event time is in the future", f"{T0}-1:1"),
+    ]
+    assert batch.totals == {"trades": 2, "late": 0, "rejected": 2, "lost": 0}
+    assert shard.closed[0] == golden(good)
+
+
+def test_a_heartbeat_from_the_future_is_rejected_and_closes_nothing() -> None:
+    shard = Shard()
+    beats = [T0, T0 + 7_200_000, T0 + 86_400_000]
+    batch = shard.poll([(b"%d-%d" % (T0, i), {b"heartbeat": b"%d" % ms}) for i, ms in enumerate(beats)])
+    assert batch.event_time_ms == T0 + 7_200_000
+    assert shard.rejected == [("heartbeat is in the future", f"{T0}-2", f"heartbeat {beats[2]}")]
+
+
+FAR = T0 + 20 * 86_400_000
+POISON = st.builds(
+    Deal,
+    symbol=st.integers(0, 2),
+    time_ms=st.integers(FAR, FAR + 86_400_000 * 365),
+    id=st.integers(1_000, 2_000),
+    price=st.integers(1, 10**13),
+    quantity=st.integers(1, 10**13),
+    is_buy=st.booleans(),
+)
+
+
+@given(
+    st.lists(st.lists(DEALS, min_size=1, max_size=4), min_size=2, max_size=10),
+    st.lists(st.tuples(st.integers(0, 20), st.integers(0, 4), POISON), max_size=9),
+    st.lists(st.integers(0, 20), max_size=6),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_stream_with_trades_from_far_ahead_gives_what_it_gives_without_them(
+    entries: list[list[Deal]], poison: list[tuple[int, int, Deal]], cuts: list[int]
+) -> None:
+    clean = Shard()
+    clean.poll(stream(*map(fields, entries), END))
+    # Anywhere and several in a row, but not after the last good trade, where nobody could tell.
+    poisoned = [list(one) for one in entries]
+    for where, place, deal in poison:
+        chosen = poisoned[1 + where % (len(poisoned) - 1)]
+        chosen.insert(place % len(chosen), deal)
+    raw = stream(*map(fields, poisoned), END)
+    shard = Shard()
+    edges = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
+    for start, end in itertools.pairwise(edges):
+        shard.intake, shard.position = Intake(0, ALLOWED_MS), pickle.loads(pickle.dumps(shard.position))
+        batch = shard.poll(raw[start:end])
+    assert shard.closed == clean.closed
+    assert shard.late == clean.late
+    assert {reason for reason, _, _ in shard.rejected} <= {"event time is hours ahead of the stream"}
+    told = sorted(json.loads(record)["trade_id"] for _, _, record in shard.rejected)
+    assert told == sorted(deal.id for _, _, deal in poison)
+    assert batch.totals["rejected"] == len(poison)
+    for _, origin, record in shard.rejected:
+        number, place = int(origin.split("-")[0]), int(origin.split(":")[1])
+        assert poisoned[number - 1][place].id == json.loads(record)["trade_id"]

@@ -7,12 +7,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.entry import Records
+from pipeline.entry import IN_FUTURE, Records
 from pipeline.errors import InvalidTrade
 
 FUTURE_MS: Final = 10_000
 """How far the exchange's clock may run ahead of ours before a trade is one that cannot be."""
-IN_FUTURE: Final = "event time is in the future"
 
 
 def check_received(event_time_ms: int, received_ms: int) -> int:
