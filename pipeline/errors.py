@@ -21,7 +21,14 @@ class InvalidTrade(CandlecastError):
 
 
 class InvalidEntry(CandlecastError):
-    """A stream entry is torn: its fields or its bytes are not a batch of trades."""
+    """A stream entry is torn: its fields or its bytes are not a batch of trades.
+
+    ``reason`` is a short phrase without the value, so that rejections can be counted by it.
+    """
+
+    def __init__(self, reason: str, value: object = None) -> None:
+        self.reason = f"torn entry: {reason}"
+        super().__init__(self.reason if value is None else f"{self.reason}: {value!r:.200}")
 
 
 class InvalidCandle(CandlecastError):
