@@ -31,18 +31,19 @@ export default async function (component) {{
 """
 
 
-def _component(name: str) -> ComponentRenderer:
+def browser_component(name: str) -> ComponentRenderer:
+    """The component whose code is ``assets/NAME.js``."""
     script = _SHIM.format(path=f"{MODULES_PATH}/{name}.js")
     return st.components.v2.component(f"candlecast.{name}", js=script, isolate_styles=False)
 
 
-_masthead = _component("masthead")
-_live_chart = _component("live_chart")
-_market_table = _component("markets")
-_console = _component("console")
-_moving_picture = _component("pipeline")
-_plot = _component("plot")
-_preload = _component("preload")
+_masthead = browser_component("masthead")
+_live_chart = browser_component("live_chart")
+_market_table = browser_component("markets")
+_console = browser_component("console")
+_moving_picture = browser_component("pipeline")
+_plot = browser_component("plot")
+_preload = browser_component("preload")
 
 _COLUMNS: Final = (
     "open_time_ms", "open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume",
@@ -94,8 +95,13 @@ def masthead(
     )
 
 
-def live_chart(series: Series, view: View, palette: Palette, *, local_time: bool) -> None:
-    """The live chart. It keeps itself up to date; call it again only to change what it shows."""
+def live_chart(
+    series: Series, view: View, palette: Palette, *, local_time: bool, at_ms: int | None = None
+) -> None:
+    """The live chart. It keeps itself up to date; call it again only to change what it shows.
+
+    With ``at_ms`` it goes once to that candle and no longer follows the newest.
+    """
     _live_chart(
         key="live_chart",
         data={
@@ -110,6 +116,7 @@ def live_chart(series: Series, view: View, palette: Palette, *, local_time: bool
             "chart_type": view.chart_type,
             "fill_gaps": view.fill_gaps,
             "local_time": local_time,
+            "at": at_ms,
             "ranges": RANGES[series.interval],
             "plotly": PLOTLY_PATH,
             "token": services().settings.ws_token,

@@ -35,6 +35,7 @@ Key = tuple[str, str]
 SERIES_CANDLES: Final = 500
 """Closed candles a session holds; the browser fetches older ones when someone pans to them."""
 LIVE_PAGE: Final = Path(__file__).parents[1] / "pages" / "live.py"
+ALERTS_PAGE: Final = LIVE_PAGE.with_name("alerts.py")
 _MAILBOX_CANDLES: Final = 2_000
 """Closed candles that wait at most. More came while nobody looked: history has them."""
 

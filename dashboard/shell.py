@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from dashboard import components, startup  # noqa: E402
+from dashboard import alerts, components, startup  # noqa: E402
 
 ASSETS = ROOT / "dashboard" / "assets"
 PAGES = ROOT / "pages"
@@ -18,14 +18,17 @@ PAGES = ROOT / "pages"
 st.set_page_config("Candlecast", page_icon=str(ASSETS / "icon.svg"), layout="wide")
 st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
 st.html(ASSETS / "theme.css")
+st.html(ASSETS / "alerts.css")
 page = st.navigation(
     [
         st.Page(PAGES / "live.py", title="Live", icon=":material/candlestick_chart:", default=True),
         st.Page(PAGES / "markets.py", title="Markets", icon=":material/view_list:"),
+        st.Page(PAGES / "alerts.py", title="Alerts", icon=":material/notifications:"),
         st.Page(PAGES / "pipeline.py", title="Pipeline", icon=":material/conversion_path:"),
         st.Page(PAGES / "console.py", title="Console", icon=":material/terminal:"),
     ]
 )
 components.preload()
+alerts.bell()
 startup.wait_for_first_candle()
 page.run()

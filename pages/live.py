@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import session
+from dashboard.alerts import wanted_candle
 from dashboard.cards import live_cards
 from dashboard.chart import CHART_TYPES, View
 from dashboard.components import live_chart, masthead
@@ -57,4 +58,4 @@ def top() -> None:
 
 top()
 view = View(chart_type, tuple(each for each in indicators if each), fill_gaps)
-live_chart(st.session_state["series"], view, palette, local_time=local_time)
+live_chart(st.session_state["series"], view, palette, local_time=local_time, at_ms=wanted_candle(symbol))

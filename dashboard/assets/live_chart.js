@@ -1,5 +1,6 @@
 // The live chart: a Plotly figure made in Python, kept moving by the page's own feed.
 
+import { ChartAlerts } from "./chart_alerts.js";
 import { acquire, mounted, release, useToken } from "./feed.js";
 import { Drawing } from "./figure.js";
 import { listenToPlot, listenToStage } from "./hand.js";
@@ -32,6 +33,7 @@ class LiveChart {
     this.onState = () => this.#state();
     this.onGap = () => this.#heal();
     listenToStage(this.stage, this);
+    this.alerts = new ChartAlerts(this);
   }
 
   /** Show what Python sent: a new market, or new settings for the same one. */
@@ -49,12 +51,15 @@ class LiveChart {
     this.toolbar.show(data);
     if (other) this.#subscribe();
     this.#render();
+    if (data.at && (other || data.at !== this.wentTo)) this.goTo(data.at);
+    this.wentTo = data.at;
     this.observer.observe(this.stage);
   }
 
   close() {
     this.closed = true;
     this.observer.disconnect();
+    this.alerts.close();
     this.#unsubscribe();
     if (this.Plotly) this.Plotly.purge(this.plot);
     this.root.remove();
@@ -217,6 +222,7 @@ class LiveChart {
     });
     this.toolbar.readout(this.#pointed(rows), rows, formatPrice);
     this.toolbar.following(this.following);
+    this.alerts.paint(rows);
   }
 
   /** Index of the row under the crosshair; the newest without one. */
@@ -253,6 +259,12 @@ class LiveChart {
     this.window.following = true;
     this.mustRender = true;
     this.changed();
+  }
+
+  /** Show the candle of `timeMs` in the middle, and stay there. */
+  goTo(timeMs) {
+    this.window.center(timeMs);
+    this.viewMoved();
   }
 
   /** Show the newest `spanMs` milliseconds; null for everything that is loaded. */

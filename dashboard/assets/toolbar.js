@@ -70,7 +70,7 @@ export class Toolbar {
     if (button.dataset.do === "follow") this.chart.follow();
     else if (button.dataset.do === "csv") this.#csv();
     else if (button.dataset.do === "png") this.#png();
-    else {
+    else if (button.dataset.span !== undefined) {
       for (const each of this.ranges.children) each.setAttribute("aria-pressed", each === button);
       this.chart.range(button.dataset.span ? Number(button.dataset.span) : null);
     }

@@ -48,6 +48,14 @@ export class View {
     this.following = newestMs >= range[0] && newestMs <= range[1];
   }
 
+  /** Put `timeMs` in the middle and leave the newest candle, even where it can be seen. */
+  center(timeMs) {
+    const span = this.range[1] - this.range[0];
+    this.spanMs = span;
+    this.range = [timeMs - span / 2, timeMs + span / 2];
+    this.following = false;
+  }
+
   /** Zoom about the right end. */
   zoom(factor) {
     const [from, to] = this.range;
