@@ -13,6 +13,7 @@ Binary, because one call and one copy move hundreds of trades into the fold:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -78,16 +79,19 @@ def decode(fields: Mapping[bytes, bytes]) -> Entry:
     """
     if b"trades" not in fields and b"heartbeat" not in fields:
         raise InvalidEntry("neither trades nor heartbeat", list(fields))
-    symbols = _symbols(fields[b"symbols"]) if b"symbols" in fields else []
+    table = fields.get(b"symbols", b"")
+    # The tables of a feed repeat. A long one is not kept: anybody could fill our memory with them.
+    read_table = _kept_symbols if len(table) <= _KEPT_TABLE else _symbols
+    symbols = read_table(table) if b"symbols" in fields else ()
     trades = _trades(fields.get(b"trades", b""))
     if len(trades) and int(trades["symbol"].max()) >= len(symbols):
         raise InvalidEntry("a record points past its symbols", f"{len(symbols)} symbols")
     return Entry(symbols, trades, _heartbeat(fields.get(b"heartbeat", b"0")))
 
 
-def _symbols(table: bytes) -> list[str]:
+def _symbols(table: bytes) -> tuple[str, ...]:
     try:
-        symbols = table.decode("ascii").split(",")
+        symbols = tuple(table.decode("ascii").split(","))
         if len(symbols) > MAX_SYMBOLS:
             raise InvalidEntry(f"more than {MAX_SYMBOLS} symbols", len(symbols))
         for symbol in symbols:
@@ -95,6 +99,10 @@ def _symbols(table: bytes) -> list[str]:
     except (UnicodeDecodeError, InvalidTrade) as error:
         raise InvalidEntry("symbol table", error) from None
     return symbols
+
+
+_KEPT_TABLE: Final = 2_000
+_kept_symbols = functools.lru_cache(maxsize=1_000)(_symbols)
 
 
 def _trades(data: bytes) -> Records:

@@ -9,8 +9,9 @@ open and close go by (event time, trade id), never by arrival.
 Sums are exact. A sum may outgrow 63 bits (price times quantity has 126), so it is kept as two
 rows, ``high * 2**64 + low``. Adding the low words wraps around, which is exact modulo 2**64; a
 float64 sum beside it is off by far less than 2**63 and so tells which multiple of 2**64 was lost.
-That holds while (window total in units) * (summands of one call) < 2**115; in quote currency,
-at 1e-18 a unit: 40 billion an hour in batches of a million trades.
+That holds while (sum in units) * (summands) < 2**115, in quote currency and a batch of 100,000
+trades 400 billion; a larger one is added up in Python's own integers, which takes longer. A window
+ends at 2**127 units, and a trade at 2**100 (``market.MAX_NOTIONAL``).
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ ROWS: Final = 17
 _LOW_WORDS: Final = slice(VOLUME, TAKER_BUY_VOLUME + 1)
 _HIGH_WORDS: Final = slice(VOLUME_HIGH, TAKER_BUY_VOLUME_HIGH + 1)
 _WORD: Final = 2.0**64
+_FLOATS_TELL: Final = 2.0**115
+_HALF_WORD: Final = np.int64(2**32 - 1)
 
 
 def no_partials() -> Partials:
@@ -74,9 +77,15 @@ def fold_trades(
     partials[LOW] = np.minimum.reduceat(prices, starts)
     partials[COUNT] = ends - starts + 1
     sizes = quantities.astype(np.float64)
-    _sum_into(partials, VOLUME, quantities, sizes, starts)
-    _sum_into(partials, QUOTE_VOLUME, prices * quantities, prices * sizes, starts)
-    _sum_into(partials, TAKER_BUY_VOLUME, bought, bought.astype(np.float64), starts)
+    _sum_into(partials, VOLUME, quantities, np.add.reduceat(sizes, starts), starts)
+    _sum_into(partials, TAKER_BUY_VOLUME, bought, np.add.reduceat(bought.astype(np.float64), starts), starts)
+    quotes = np.add.reduceat(prices * sizes, starts)
+    if (quotes * partials[COUNT]).max() < _FLOATS_TELL:
+        _sum_into(partials, QUOTE_VOLUME, prices * quantities, quotes, starts)
+    else:
+        exact = np.add.reduceat(prices.astype(object) * quantities.astype(object), starts)
+        partials[QUOTE_VOLUME_HIGH] = high = (exact + 2**63) >> 64
+        partials[QUOTE_VOLUME] = exact - (high << 64)
     return partials
 
 
@@ -96,16 +105,10 @@ def _order_trades(keys: Ints, times_ms: Ints, ids: Ints, prices: Ints) -> tuple[
     return order, np.flatnonzero(np.concatenate(([True], ~same_key)))
 
 
-def _sum_into(partials: Partials, row: int, low: Ints, size: npt.NDArray[np.float64], starts: Ints) -> None:
-    low_sums = np.add.reduceat(low, starts)
-    partials[row] = low_sums
-    partials[row + VOLUME_HIGH - VOLUME] = _lost_words(low_sums, np.add.reduceat(size, starts))
-
-
-def _lost_words(low: Ints, size: npt.NDArray[np.float64]) -> Ints:
-    """How many times 2**64 the exact sum of about ``size`` exceeds its residue ``low``."""
-    words: Ints = np.rint((size - low) / _WORD).astype(np.int64)
-    return words
+def _sum_into(partials: Partials, row: int, low: Ints, sums: npt.NDArray[np.float64], starts: Ints) -> None:
+    """Both words of the sums of ``low``, which wrap around; ``sums`` are they in floats."""
+    partials[row] = np.add.reduceat(low, starts)
+    partials[row + VOLUME_HIGH - VOLUME] = np.rint((sums - partials[row]) / _WORD)
 
 
 def merge(partials: Partials, interval: Interval) -> Partials:
@@ -129,10 +132,14 @@ def merge(partials: Partials, interval: Interval) -> Partials:
     merged[HIGH] = np.maximum.reduceat(ordered[HIGH], starts)
     merged[LOW] = np.minimum.reduceat(ordered[LOW], starts)
     merged[COUNT] = np.add.reduceat(ordered[COUNT], starts)
+    # The low words by halves, so that nothing wraps around; then the carry into the high words.
     low_words = ordered[_LOW_WORDS]
-    sizes = ordered[_HIGH_WORDS] * _WORD + low_words
-    merged[_LOW_WORDS] = np.add.reduceat(low_words, starts, axis=1)
-    merged[_HIGH_WORDS] = _lost_words(merged[_LOW_WORDS], np.add.reduceat(sizes, starts, axis=1))
+    upper = np.add.reduceat(low_words >> 32, starts, axis=1)
+    lower = np.add.reduceat(low_words & _HALF_WORD, starts, axis=1)
+    upper += lower >> 32
+    carry = (upper + 2**31) >> 32
+    merged[_LOW_WORDS] = ((upper - (carry << 32)) << 32) + (lower & _HALF_WORD)
+    merged[_HIGH_WORDS] = np.add.reduceat(ordered[_HIGH_WORDS], starts, axis=1) + carry
     return merged
 
 

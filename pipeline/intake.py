@@ -181,6 +181,10 @@ class _Arrivals:
     def _codes(self, names: Sequence[str]) -> list[int]:
         """The shard's code of each name; -1 where there is no room for another."""
         known = self._position.symbols
+        try:
+            return [known[name] for name in names]
+        except KeyError:
+            pass
         return [
             known.setdefault(name, len(known)) if name in known or len(known) < MAX_SYMBOLS else -1
             for name in names
