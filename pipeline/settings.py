@@ -10,8 +10,10 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pipeline.errors import SettingsError
 
@@ -22,6 +24,15 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
         if not low <= number <= high:
             raise ValueError(f"must be from {low} to {high}")
         return number
+
+    return read
+
+
+def _decimal(highest: int) -> Callable[[str], Decimal]:
+    def read(text: str) -> Decimal:
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text, re.ASCII) or Decimal(text) > highest:
+            raise ValueError(f"must be a number from 0 to {highest}, with at most 9 decimals")
+        return Decimal(text)
 
     return read
 
@@ -75,6 +86,13 @@ class Settings:
         "REDIS_URL", None, _redis_url,
         "Redis server. Unset: an embedded one, and the app starts feed and job too.",
     )  # fmt: skip
+def _web_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or re.search(r"[^!-~]", text):
+        raise ValueError("must be http://HOST/... or https://HOST/...")
+    return text
+
+
     state_dir: Path = _setting(
         "STATE_DIR", Path(".candlecast"), Path,
         "Folder of the embedded run: Redis file, checkpoints, logs.",
@@ -153,3 +171,46 @@ class Settings:
             if value is not None:
                 env[setting.metadata["variable"]] = os.fspath(value) if isinstance(value, Path) else str(value)
         return env
+    alert_move_percent: Decimal = _setting(
+        "ALERT_MOVE_PERCENT", Decimal(5), _decimal(1_000),
+        "PRICE_SPIKE, PRICE_DROP: a minute's close over or under its open by more than this. 0: off.",
+    )  # fmt: skip
+    alert_volume_factor: Decimal = _setting(
+        "ALERT_VOLUME_FACTOR", Decimal(8), _decimal(1_000_000),
+        "VOLUME_SURGE: a minute's volume over so many times the mean. 0: off.",
+    )  # fmt: skip
+    alert_volume_candles: int = _setting(
+        "ALERT_VOLUME_CANDLES", 60, _whole(1, 1_440), "Closed 1m candles that make this mean."
+    )
+    alert_breakout_candles: int = _setting(
+        "ALERT_BREAKOUT_CANDLES", 240, _whole(0, 1_440),
+        "BREAKOUT: a close beyond the high or low of so many closed 1m candles. 0: off.",
+    )  # fmt: skip
+    alert_volatility_factor: Decimal = _setting(
+        "ALERT_VOLATILITY_FACTOR", Decimal(4), _decimal(1_000_000),
+        "VOLATILITY: realised over 10 minutes, over so many times its own level before. 0: off.",
+    )  # fmt: skip
+    alert_volatility_candles: int = _setting(
+        "ALERT_VOLATILITY_CANDLES", 120, _whole(1, 1_440), "Closed 1m candles that make this level."
+    )
+    alert_stale_seconds: int = _setting(
+        "ALERT_STALE_SECONDS", 60, _whole(0, 86_400), "STALE: no trade for at least so long. 0: off."
+    )
+    alert_stale_factor: int = _setting(
+        "ALERT_STALE_FACTOR", 50, _whole(1, 1_000_000),
+        "STALE: and for so many times the usual gap between two trades of the symbol.",
+    )  # fmt: skip
+    alert_quiet_minutes: int = _setting(
+        "ALERT_QUIET_MINUTES", 15, _whole(0, 1_440),
+        "After so many minutes without its condition an alert may fire again.",
+    )  # fmt: skip
+    alert_webhook_url: str | None = _setting(
+        "ALERT_WEBHOOK_URL", None, _web_url,
+        "Where each alert is sent by HTTP POST. Unset: nowhere.",
+        secret=True,  # such addresses often hold a token
+    )  # fmt: skip
+    alert_webhook_secret: str | None = _setting(
+        "ALERT_WEBHOOK_SECRET", None, _token,
+        "Key of the HMAC-SHA256 that signs each POST. Unset: not signed.",
+        secret=True,
+    )  # fmt: skip
