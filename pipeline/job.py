@@ -19,27 +19,30 @@ from pyflink.common import Configuration, Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 
-from pipeline.checkpoints import newest_checkpoint
+from pipeline.checkpoints import newest_saved
 from pipeline.errors import SettingsError
+from pipeline.key_groups import KEY_GROUPS, keys_of
 from pipeline.rollup import RollUp
 from pipeline.settings import Settings
 from pipeline.sink import RedisSink
 from pipeline.source import TradeSource
 
+_RESUME_FROM = "execution.state-recovery.path"
 _SHARD_AND_BATCH = Types.TUPLE([Types.INT(), Types.PRIMITIVE_ARRAY(Types.BYTE())])
 
 
 def build(env: StreamExecutionEnvironment, settings: Settings) -> None:
-    """Source, fold, sink. The key is the shard: each has its own position, watermark and windows."""
+    """Source, fold, sink. A key is a shard: each has its own position, watermark and windows."""
     if settings.redis_url is None:
         raise SettingsError("REDIS_URL is not set: the job has no Redis to read from")
+    keys = keys_of(settings.shards)
     (
-        _ticks(env, settings.shards)
-        .key_by(_shard, key_type=Types.INT())
-        .process(TradeSource(settings.redis_url, settings.out_of_order_ms), _SHARD_AND_BATCH)
+        _ticks(env, keys)
+        .key_by(lambda key: key, key_type=Types.INT())
+        .process(TradeSource(settings.redis_url, settings.out_of_order_ms, keys), _SHARD_AND_BATCH)
         .uid("source")
         .name("trades")
-        .key_by(_shard_of_batch, key_type=Types.INT())
+        .key_by(lambda shard_and_batch: keys[shard_and_batch[0]], key_type=Types.INT())
         .process(RollUp(), Types.PICKLED_BYTE_ARRAY())
         .uid("rollup")
         .name("candles")
@@ -49,8 +52,8 @@ def build(env: StreamExecutionEnvironment, settings: Settings) -> None:
     )
 
 
-def _ticks(env: StreamExecutionEnvironment, shards: int) -> DataStream:
-    """Every shard's number once a second, for ever: without a living source Flink would end the job.
+def _ticks(env: StreamExecutionEnvironment, keys: tuple[int, ...]) -> DataStream:
+    """Every shard's key once a second, for ever: without a living source Flink would end the job.
 
     PyFlink wraps no such source, so this is Flink's own data generator, built through the gateway.
     """
@@ -63,19 +66,11 @@ def _ticks(env: StreamExecutionEnvironment, shards: int) -> DataStream:
         DataStream(seconds)
         .set_parallelism(1)
         .uid("seconds")
-        .flat_map(lambda _: range(shards), Types.INT())
+        .flat_map(lambda _: keys, Types.INT())
         .set_parallelism(1)
         .uid("ticks")
         .name("ticks")
     )
-
-
-def _shard(tick: int) -> int:
-    return tick
-
-
-def _shard_of_batch(batch: tuple[int, bytes]) -> int:
-    return batch[0]
 
 
 def configuration(settings: Settings) -> Configuration:
@@ -105,16 +100,24 @@ def configuration(settings: Settings) -> Configuration:
     }
     for option, value in options.items():
         config.set_string(option, value)
-    resume_from = newest_checkpoint(checkpoints)
-    if resume_from is not None:
-        config.set_string("execution.state-recovery.path", resume_from.as_uri())
     return config
 
 
+def _resume(env: StreamExecutionEnvironment, settings: Settings) -> None:
+    """Go on from what was saved last, unless ``flink run -s`` has named something else."""
+    config = Configuration(j_configuration=env._j_stream_execution_environment.getConfiguration())
+    newest = newest_saved(settings.state_dir.resolve())
+    if newest is not None and not config.contains_key(_RESUME_FROM):
+        config.set_string(_RESUME_FROM, newest.as_uri())
+        env.configure(config)
+
+
 def run(settings: Settings) -> None:
-    """Run the job on the Flink at hand until it ends: a local one, or the cluster of ``flink run``."""
+    """Run the job until it ends on a local Flink; from ``flink run``, submit it to that cluster."""
     env = StreamExecutionEnvironment.get_execution_environment(configuration(settings))
-    env.set_parallelism(settings.shards)
+    _resume(env, settings)
+    env.set_parallelism(settings.parallelism or settings.shards)
+    env.set_max_parallelism(KEY_GROUPS)
     build(env, settings)
     env.execute("candlecast")
 

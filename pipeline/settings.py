@@ -51,6 +51,12 @@ def _redis_url(text: str) -> str:
     return text
 
 
+def _flink_url(text: str) -> str:
+    if not re.fullmatch(r"http://[A-Za-z0-9._-]+:\d{1,5}", text):
+        raise ValueError("must be http://HOST:PORT")
+    return text
+
+
 def _feed(text: str) -> str:
     if text == "simulator" or text.startswith("replay:"):
         return text
@@ -103,8 +109,17 @@ def _web_url(text: str) -> str:
         "Symbols the feed carries, joined by commas.",
     )  # fmt: skip
     shards: int = _setting(
-        "SHARDS", 1, _whole(1, 1024), "Trade streams; a symbol lives in one. The job's unit of parallelism."
-    )
+        "SHARDS", 1, _whole(1, 1024),
+        "Trade streams; a symbol lives in one. Fixed for the life of the data; leave room to grow.",
+    )  # fmt: skip
+    parallelism: int | None = _setting(
+        "PARALLELISM", None, _whole(1, 1024),
+        "Subtasks of the job; each reads its share of the shards. Unset: as many as shards.",
+    )  # fmt: skip
+    flink_url: str = _setting(
+        "FLINK_URL", "http://localhost:8081", _flink_url,
+        "JobManager of the cluster that python -m pipeline cluster speaks to.",
+    )  # fmt: skip
     out_of_order_ms: int = _setting(
         "OUT_OF_ORDER_MS", 1_000, _whole(0, 600_000),
         "How much older than the newest trade a trade may be and still count everywhere.",

