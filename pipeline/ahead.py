@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.entry import END_OF_STREAM, RECORD, Records
 from pipeline.market import Interval
@@ -26,6 +27,15 @@ AHEAD_MS: Final = 3 * Interval.H1.ms
 VOTES: Final = 100
 """Trades in a row that make a leap. Bad lines come in ones and twos; these are 4 kB of state."""
 REASON: Final = "event time is hours ahead of the stream"
+Times = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+def contradicted(times_ms: Times, now_ms: int) -> Mask:
+    """Which of ``times_ms`` are far ahead of ``now_ms``, and followed by one that is not."""
+    far = times_ms > now_ms + AHEAD_MS
+    near: Mask = ~far
+    return far & (np.arange(len(far)) < (np.flatnonzero(near)[-1] if near.any() else 0))
 
 
 class Group(NamedTuple):
@@ -35,7 +45,7 @@ class Group(NamedTuple):
     trades: Records
     places: tuple[int, ...]
 
-    def only(self, mask: np.typing.NDArray[np.bool_]) -> Group:
+    def only(self, mask: Mask) -> Group:
         """The trades where ``mask`` is true."""
         places = tuple(place for place, wanted in zip(self.places, mask.tolist(), strict=True) if wanted)
         return Group(self.entry_id, self.trades[mask], places)
@@ -65,9 +75,9 @@ class Ahead:
         far = times > (now_ms or _middle(times)) + AHEAD_MS
         if far.all():
             return self._vote([*self._groups(), group])
-        before = np.arange(len(far)) < np.flatnonzero(~far)[-1]
-        refused = [*self._groups(), group.only(far & before)]
-        self._hold([group.only(far & ~before)])
+        refuted = contradicted(times, now_ms or _middle(times))
+        refused = [*self._groups(), group.only(refuted)]
+        self._hold([group.only(far & ~refuted)])
         return Verdict([group.only(~far)], _some(refused))
 
     def heartbeat(self, heartbeat_ms: int) -> Verdict:
@@ -108,6 +118,33 @@ class Ahead:
             yield Group(entry_id, np.frombuffer(data, RECORD), places)
 
 
+class NewestTime:
+    """The newest event time of the trades that count, for a feed that must know what the job will say."""
+
+    def __init__(self, newest_ms: int = 0) -> None:
+        self._newest_ms = newest_ms
+        self._ahead = Ahead()
+
+    def add(self, trades: Records) -> int:
+        """The newest time with ``trades``, one at least."""
+        newest_ms = int(trades["event_time_ms"].max())
+        if self._newest_ms and not self._ahead.held and newest_ms <= self._newest_ms + AHEAD_MS:
+            return self._raise_to(newest_ms)
+        group = Group("", trades, tuple(range(len(trades))))
+        return self._take(self._ahead.trades(group, self._newest_ms))
+
+    def end(self) -> int:
+        """The newest time if nothing follows."""
+        return self._take(self._ahead.heartbeat(END_OF_STREAM))
+
+    def _take(self, verdict: Verdict) -> int:
+        return self._raise_to(max((group.newest_ms for group in verdict.counted), default=0))
+
+    def _raise_to(self, newest_ms: int) -> int:
+        self._newest_ms = max(self._newest_ms, newest_ms)
+        return self._newest_ms
+
+
 def _some(groups: list[Group]) -> list[Group]:
     return [group for group in groups if len(group.trades)]
 
@@ -117,7 +154,7 @@ def _cuts(groups: list[Group]) -> list[int]:
     return ends[:-1]
 
 
-def _middle(times: np.typing.NDArray[np.int64]) -> int:
+def _middle(times: Times) -> int:
     """The median; of two, the earlier."""
     half = (len(times) - 1) // 2
     return int(np.partition(times, half)[half])

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from pipeline.entry import RECORD, Records
+from pipeline.entry import RECORD, Records, impossible
 from pipeline.errors import InvalidTrade
 from pipeline.feed.lines import MAX_LINE_BYTES
 from pipeline.feed.rows import NUMBERS, SIDES, Header, Row, read_row
 from pipeline.feed.seen import LOWEST
-from pipeline.market import EARLIEST_MS, PRICE_DECIMALS, QUANTITY_DECIMALS, check_symbol
+from pipeline.market import PRICE_DECIMALS, QUANTITY_DECIMALS, check_symbol
 
 _BY_ROWS: Final = 64
 """A part of so few lines is not worth another try by Arrow."""
@@ -133,15 +133,13 @@ class ColumnReader:
         good = wanted.copy()
         for name in NUMBERS[1:]:
             records[name], fits = _integers(self._column(table, name))
-            good &= fits & (records[name] > 0)
+            good &= fits
         records["symbol"] = symbols = self._look_up(table, "symbol", self._symbol_code, np.int64)
         records["side"] = self._look_up(
             table, "side", lambda text: SIDES.get(text.lower(), _NO_SIDE), np.uint32
         )
-        times = records["event_time_ms"]
-        good &= (
-            (times >= EARLIEST_MS) & (times < self._latest_ms) & (symbols >= 0) & (records["side"] < _NO_SIDE)
-        )
+        # Whatever is not good here is read again, by rows, which says why.
+        good &= (symbols >= 0) & ~impossible(records, self._latest_ms)
         records["trade_id"], numbered, odd = self._ids(table)
         good &= ~odd
         places = np.flatnonzero(good)

@@ -19,8 +19,10 @@ from typing import Final
 
 import numpy as np
 
+from pipeline.ahead import NewestTime, contradicted
 from pipeline.entry import END_OF_STREAM
 from pipeline.feed.patience import FeedStopped
+from pipeline.feed.plausible import FUTURE_MS
 from pipeline.feed.simulator import HEARTBEAT_MS
 from pipeline.feed.stream import NO_TRADES, TradeWriter
 from pipeline.feed.tape import Stretch, Tape
@@ -28,8 +30,6 @@ from pipeline.market import Interval
 
 log = logging.getLogger(__name__)
 
-FUTURE_MS: Final = 10_000
-"""How far the exchange's clock may run ahead of ours before a trade is one that cannot be."""
 PROGRESS_S: Final = 0.1
 _GATHER_S: Final = 0.01
 
@@ -109,6 +109,7 @@ class _Replay:
         self._on_progress = on_progress
         self._speed = speed
         self._progress = Progress()
+        self._newest = NewestTime()
         self._clock: _Clock | None = None
         self._told_at = 0.0
         self._started_at = 0.0
@@ -122,6 +123,7 @@ class _Replay:
             self._tape.load(saved["tape"])
             progress = saved["sums"]
             self._progress = Progress(**progress | {"rejected": Counter(progress["rejected"])})
+            self._newest = NewestTime(self._progress.event_time_ms)
         for stretch in self._tape.stretches():
             self._progress.duplicates += stretch.duplicates
             self._progress.part = stretch.part
@@ -159,6 +161,7 @@ class _Replay:
         """Close the candles and leave the sums as the position."""
         progress = self._progress
         progress.part = 1.0
+        progress.event_time_ms = self._newest.end()
         result = ReplayResult(
             progress.trades, progress.duplicates, dict(progress.rejected), progress.event_time_ms
         )
@@ -174,7 +177,10 @@ class _Replay:
         end = min(start + self._writer.bulk_trades, len(stretch.trades))
         if self._speed is None or start == end:
             return end
-        times = stretch.trades["event_time_ms"][start:end]
+        times = stretch.trades["event_time_ms"][start:end].copy()
+        if self._progress.event_time_ms:  # a false date among others is nothing to wait years for
+            false = contradicted(times, self._progress.event_time_ms)
+            times[false] = self._progress.event_time_ms
         if self._clock is None:
             self._clock = _Clock(self._speed, int(times[0]))
         silent_since = time.monotonic()
@@ -210,8 +216,7 @@ class _Replay:
     def _count(self, stretch: Stretch, start: int, end: int) -> None:
         self._progress.trades += end - start
         if end > start:
-            newest = int(stretch.trades["event_time_ms"][start:end].max())
-            self._progress.event_time_ms = max(self._progress.event_time_ms, newest)
+            self._progress.event_time_ms = self._newest.add(stretch.trades[start:end])
 
 
 class _Clock:

@@ -12,17 +12,19 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from pipeline.entry import IN_FUTURE
 from pipeline.errors import InputFileError, InvalidTrade
 from pipeline.feed.lines import MAX_LINE_BYTES, TOO_LONG
 from pipeline.feed.seen import LOWEST
 from pipeline.market import (
-    EARLIEST_MS,
-    LATEST_MS,
+    NOTIONAL_FAULT,
     PRICE_DECIMALS,
     QUANTITY_DECIMALS,
     Side,
     check_symbol,
+    is_notional_too_large,
     scale,
+    time_fault,
 )
 
 SIDES: Final = {"buy": Side.BUY, "sell": Side.SELL}
@@ -76,7 +78,7 @@ def read_row(line: bytes, header: Header, latest_ms: int) -> Row | None:
     value = {name: fields[place] for name, place in header.columns.items()}
     if any(value[column] != text for column, text in header.where):
         return None
-    return Row(
+    row = Row(
         exchange=value.get("exchange", ""),
         symbol=check_symbol(value["symbol"]),
         trade_id=_trade_id(value.get("trade_id", "")),
@@ -85,6 +87,9 @@ def read_row(line: bytes, header: Header, latest_ms: int) -> Row | None:
         quantity=_units(value["quantity"], QUANTITY_DECIMALS, "quantity"),
         side=_side(value["side"]),
     )
+    if is_notional_too_large(row.price, row.quantity):
+        raise InvalidTrade(NOTIONAL_FAULT, f"{value['price']} * {value['quantity']}")
+    return row
 
 
 def _split(line: bytes) -> list[str]:
@@ -111,10 +116,10 @@ def _units(text: str, decimals: int, what: str) -> int:
 
 def _time(text: str, latest_ms: int) -> int:
     time_ms = _units(text, 0, "event time")
-    if not EARLIEST_MS <= time_ms < LATEST_MS:
-        raise InvalidTrade("event time is not in milliseconds of 2009 to 2099", text)
+    if fault := time_fault(time_ms):
+        raise InvalidTrade(fault, text)
     if time_ms >= latest_ms:
-        raise InvalidTrade("event time is in the future", text)
+        raise InvalidTrade(IN_FUTURE, text)
     return time_ms
 
 
