@@ -30,7 +30,7 @@ export function listenToPlot(plot, chart) {
     return true;
   };
   plot.on("plotly_relayouting", moved);
-  plot.on("plotly_relayout", () => moved() && chart.viewMoved());
+  plot.on("plotly_relayout", (change) => !change?.autosize && moved() && chart.viewMoved()); // a resize is no hand
 }
 
 function press(key, chart) {

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import redis
 
 from pipeline import keys
 from pipeline.market import Alert, AlertType, Interval, Severity
-from tests.browser.market import now_ms
+from tests.browser.market import Market, now_ms
+from tests.browser.running import AppServer, RedisServer
 
 MINUTE_MS = Interval.M1.ms
 
@@ -60,3 +63,45 @@ def write(client: redis.Redis, *alerts: Alert) -> None:
             pipe.xadd(keys.ALERTS, {"alert": each.to_json()}, maxlen=10_000, approximate=True)
             pipe.publish(keys.ALERTS, each.to_json())
             pipe.execute()
+
+
+def shown(alerts: Iterable[Alert]) -> list[Alert]:
+    """What a page shows of alerts written in this order: one a window, the final one, newest first."""
+    slots: dict[tuple[str, AlertType, int], Alert] = {}
+    for each in alerts:
+        slot = (each.symbol, each.alert_type, each.window_start_ms)
+        if slot not in slots or not each.provisional:
+            slots[slot] = each
+    return sorted(slots.values(), key=lambda each: -each.triggered_at_ms)
+
+
+class Still:
+    """A Redis, a market in which only a test trades, and an app over them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.redis = RedisServer(folder)
+        self.client = redis.Redis.from_url(self.redis.url)
+        self.market = Market(self.client)
+        self.app = AppServer(self.redis.url, folder / "app.log")
+
+    @property
+    def url(self) -> str:
+        return self.app.url
+
+    def start(self) -> None:
+        self.redis.start()
+        self.market.describe_feed()
+        self.market.past(30)
+        self.app.start()
+
+    def stop(self) -> None:
+        self.app.stop()
+        self.client.close()
+        self.redis.stop()
+
+    def write(self, *alerts: Alert) -> None:
+        write(self.client, *alerts)
+
+    def written(self) -> list[Alert]:
+        """Every alert so far, in the order of writing."""
+        return [Alert.from_json(fields[b"alert"]) for _, fields in self.client.xrange(keys.ALERTS)]

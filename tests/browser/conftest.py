@@ -12,6 +12,7 @@ pytest.importorskip("playwright", reason="playwright is not installed (requireme
 
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
+from tests.browser.alerting import Still
 from tests.browser.market import Market
 from tests.browser.running import AppServer, RedisServer, chromium
 
@@ -71,3 +72,12 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     return tmp_path / "app.log"
+
+
+@pytest.fixture(scope="session")
+def still(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Still]:
+    """A market with half an hour of history in which only a test trades, and its app."""
+    still = Still(tmp_path_factory.mktemp("still"))
+    still.start()
+    yield still
+    still.stop()
