@@ -15,7 +15,6 @@ from pipeline.cli import main
 from pipeline.cli.connection import without_secret
 from pipeline.cli.export import write_csv
 from pipeline.cli.progress import Progress
-from pipeline.cli.settings import table
 from pipeline.errors import InputFileError
 from pipeline.market import CSV_HEADER, Interval, candle_json
 
@@ -190,10 +189,6 @@ def test_another_python_version_is_refused_in_one_line_that_names_those_to_use(
     assert done.returncode == 2
     assert done.stderr.startswith("Candlecast needs Python 3.11 or 3.12")
     assert done.stderr.count("\n") == 1
-
-
-def test_the_readmes_table_of_settings_is_that_of_the_settings() -> None:
-    assert table() in (ROOT / "README.md").read_text(), "paste the output of: python -m pipeline settings"
 
 
 def test_progress_elsewhere_than_on_a_terminal_is_plain_lines_now_and_then() -> None:

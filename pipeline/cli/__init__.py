@@ -22,7 +22,7 @@ _COMMANDS: Final = {
     "replay": "play recorded trades through a job of its own, and export the candles",
     "tail": "print the trade entries of a stream as they come",
     "status": "print what runs, and how far it is",
-    "settings": "print every setting as the README's table",
+    "settings": "print every setting, as the README's table or as .env.example",
 }
 
 
