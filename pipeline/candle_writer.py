@@ -18,12 +18,14 @@ from typing import Any, Final, cast
 import redis
 
 from pipeline import fold, keys
+from pipeline.alerts import writer as alert_writer
 from pipeline.intake import Batch
 from pipeline.market import (
     INTERVALS,
     PRICE_DECIMALS,
     QUANTITY_DECIMALS,
     QUOTE_DECIMALS,
+    Alert,
     Interval,
     candle_json,
     decimal_text,
@@ -48,6 +50,8 @@ class Revisions:
     closed: list[fold.Partials]
     forming: list[fold.Partials]
     closed_total: int
+    alerts: tuple[Alert, ...] = ()
+    """What these candles give rise to; written after them, in the same transaction."""
 
 
 class CandleWriter:
@@ -103,6 +107,7 @@ class CandleWriter:
         with self._client.pipeline(transaction=True) as transaction:
             self._queue_candles(transaction, candles)
             if whole is not None:
+                alert_writer.queue(transaction, whole.alerts)
                 self._queue_notes(transaction, whole.batch)
                 self._queue_progress(transaction, whole, now_ms)
             transaction.execute()

@@ -37,6 +37,10 @@ differ. Live feeds, which know their exchange's clock, refuse from 10 s on."""
 MAX_SYMBOLS: Final = 50_000
 """Symbols of one shard. Exchanges list a few thousand; each new one costs memory for ever."""
 
+HOLE_MS: Final = 30_000
+"""A jump of event time over so much is a hole in the stream, not silence: a living feed writes
+heartbeats. Nobody may be called silent for what we did not hear."""
+
 RawEntry = tuple[bytes, Mapping[bytes, bytes]]
 """One element of an XREAD reply: id and fields."""
 
@@ -88,6 +92,8 @@ class Batch:
     """Absolute counts since the shard began: trades, late, rejected, lost."""
     is_backlog: bool
     """There is more to read at once, so that forming candles can wait."""
+    holes: tuple[tuple[int, int], ...] = ()
+    """(from, to) in event time: what the stream left out (see HOLE_MS)."""
 
 
 class Intake:
@@ -100,7 +106,8 @@ class Intake:
     def take(self, position: Position, raw_entries: Sequence[RawEntry], is_backlog: bool) -> Batch:
         """Fold ``raw_entries`` (in stream order) and move ``position`` past them."""
         rejected: list[Rejected] = []
-        trades, watermarks = self._decode(position, raw_entries, rejected)
+        holes: list[tuple[int, int]] = []
+        trades, watermarks = self._decode(position, raw_entries, rejected, holes)
         late: list[str] = []
         partials = _fold_on_time(trades, watermarks, tuple(position.symbols), late)
         position.trades += len(trades)
@@ -117,13 +124,18 @@ class Intake:
             rejected=tuple(rejected),
             totals={name: getattr(position, name) for name in ("trades", "late", "rejected", "lost")},
             is_backlog=is_backlog,
+            holes=tuple(holes),
         )
 
     def _decode(
-        self, position: Position, raw_entries: Sequence[RawEntry], rejected: list[Rejected]
+        self,
+        position: Position,
+        raw_entries: Sequence[RawEntry],
+        rejected: list[Rejected],
+        holes: list[tuple[int, int]],
     ) -> tuple[Records, fold.Ints]:
         """All possible trades, symbols by the shard's codes, each with its watermark on arrival."""
-        arrivals = _Arrivals(position, self._out_of_order_ms, rejected)
+        arrivals = _Arrivals(position, self._out_of_order_ms, rejected, holes)
         for raw_id, fields in raw_entries:
             position.entry_id = raw_id.decode("ascii")
             try:
@@ -138,10 +150,17 @@ class Intake:
 class _Arrivals:
     """The entries of one poll, one after the other: what counts, and with which watermark it came."""
 
-    def __init__(self, position: Position, out_of_order_ms: int, rejected: list[Rejected]) -> None:
+    def __init__(
+        self,
+        position: Position,
+        out_of_order_ms: int,
+        rejected: list[Rejected],
+        holes: list[tuple[int, int]],
+    ) -> None:
         self._position = position
         self._out_of_order_ms = out_of_order_ms
         self._rejected = rejected
+        self._holes = holes
         self._parts: list[Records] = []
         self._watermarks: list[int] = []
 
@@ -212,7 +231,14 @@ class _Arrivals:
             return
         if position.ahead.held:
             self._settle(position.ahead.heartbeat(heartbeat_ms))
+        self._note_hole(heartbeat_ms)
         position.event_time_ms = max(position.event_time_ms, heartbeat_ms)
+
+    def _note_hole(self, next_ms: int) -> None:
+        """Note what lies between the newest word and the next, if it is too much to be silence."""
+        before_ms = self._position.event_time_ms
+        if before_ms and next_ms - before_ms > HOLE_MS:
+            self._holes.append((before_ms, next_ms))
 
     def _settle(self, verdict: ahead.Verdict) -> None:
         for group in verdict.counted:
@@ -226,6 +252,8 @@ class _Arrivals:
         position = self._position
         self._parts.append(trades)
         self._watermarks.append(position.event_time_ms - self._out_of_order_ms)
+        if newest_ms - position.event_time_ms > HOLE_MS:
+            self._note_hole(int(trades["event_time_ms"].min()))
         position.event_time_ms = max(position.event_time_ms, newest_ms)
 
     def _reject(self, reason: str, origin: str, trade: np.void, names: Sequence[str]) -> None:

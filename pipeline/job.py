@@ -19,6 +19,7 @@ from pyflink.common import Configuration, Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 
+from pipeline.alerts.rules import Rules
 from pipeline.checkpoints import newest_saved
 from pipeline.errors import SettingsError
 from pipeline.key_groups import KEY_GROUPS, keys_of
@@ -43,7 +44,7 @@ def build(env: StreamExecutionEnvironment, settings: Settings) -> None:
         .uid("source")
         .name("trades")
         .key_by(lambda shard_and_batch: keys[shard_and_batch[0]], key_type=Types.INT())
-        .process(RollUp(), Types.PICKLED_BYTE_ARRAY())
+        .process(RollUp(Rules.of(settings)), Types.PICKLED_BYTE_ARRAY())
         .uid("rollup")
         .name("candles")
         .map(RedisSink(settings.redis_url, settings.history_limit), Types.STRING())

@@ -13,23 +13,38 @@ from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import ValueState, ValueStateDescriptor
 
 from pipeline import fold
+from pipeline.alerts.rules import Rules
+from pipeline.alerts.watch import Watch
 from pipeline.candle_writer import Revisions
 from pipeline.intake import Batch
-from pipeline.market import INTERVALS, Interval
+from pipeline.market import INTERVALS, Alert, Interval
 
 WIDE_GAP_S: Final = 0.5
 """Longest age of a forming candle of 5m and more: its last digits interest nobody sooner."""
 BACKLOG_GAP_S: Final = 0.25
 """Longest age of any other while there is a backlog to catch up with."""
 
+_M1: Final = INTERVALS.index(Interval.M1)
+
 
 class RollUp(KeyedProcessFunction):  # type: ignore[misc]
-    """Keeps the open windows of each shard (its key) and emits their revisions, batch by batch."""
+    """Keeps the open windows of each shard (its key) and emits their revisions, batch by batch.
+
+    With them go the alerts that they give rise to, so that both are written in one transaction.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
 
     def open(self, runtime_context: RuntimeContext) -> None:
         self._state: ValueState = runtime_context.get_state(
             ValueStateDescriptor("windows", Types.PICKLED_BYTE_ARRAY())
         )
+        # A state of its own: it changes once a minute, the windows at every poll.
+        self._watched: ValueState = runtime_context.get_state(
+            ValueStateDescriptor("alerts", Types.PICKLED_BYTE_ARRAY())
+        )
+        self._watches: dict[int, Watch] = {}
         self._forming: dict[int, Forming] = {}
 
     def process_element(
@@ -47,12 +62,28 @@ class RollUp(KeyedProcessFunction):  # type: ignore[misc]
         closed_total += sum(partials.shape[1] for partials in closed)
         self._state.update(pickle.dumps((windows.open_partials, closed_total)))
         forming = self._forming.setdefault(shard, Forming())
+        due = forming.due(windows.open_partials, batch, time.monotonic())
         yield Revisions(
             batch=batch,
             closed=closed,
-            forming=forming.due(windows.open_partials, batch, time.monotonic()),
+            forming=due,
             closed_total=closed_total,
+            alerts=self._alerts(shard, batch, closed[_M1], due[_M1]),
         )
+
+    def _alerts(
+        self, shard: int, batch: Batch, closed: fold.Partials, forming: fold.Partials
+    ) -> tuple[Alert, ...]:
+        if shard not in self._watches:
+            self._watches[shard] = Watch(self._rules, self._watched.value())
+        watch = self._watches[shard]
+        alerts = watch.closed(batch.symbols, closed, batch.watermark_ms, batch.holes)
+        if not batch.is_backlog:  # no early word on what is past already
+            alerts += watch.forming(batch.symbols, forming)
+        saved = watch.save()
+        if saved is not None:
+            self._watched.update(saved)
+        return tuple(alerts)
 
 
 class Forming:

@@ -191,7 +191,7 @@ def _web_url(text: str) -> str:
         "PRICE_SPIKE, PRICE_DROP: a minute's close over or under its open by more than this. 0: off.",
     )  # fmt: skip
     alert_volume_factor: Decimal = _setting(
-        "ALERT_VOLUME_FACTOR", Decimal(8), _decimal(1_000_000),
+        "ALERT_VOLUME_FACTOR", Decimal(10), _decimal(1_000_000),
         "VOLUME_SURGE: a minute's volume over so many times the mean. 0: off.",
     )  # fmt: skip
     alert_volume_candles: int = _setting(
@@ -202,7 +202,7 @@ def _web_url(text: str) -> str:
         "BREAKOUT: a close beyond the high or low of so many closed 1m candles. 0: off.",
     )  # fmt: skip
     alert_volatility_factor: Decimal = _setting(
-        "ALERT_VOLATILITY_FACTOR", Decimal(4), _decimal(1_000_000),
+        "ALERT_VOLATILITY_FACTOR", Decimal(3), _decimal(1_000_000),
         "VOLATILITY: realised over 10 minutes, over so many times its own level before. 0: off.",
     )  # fmt: skip
     alert_volatility_candles: int = _setting(
@@ -216,7 +216,7 @@ def _web_url(text: str) -> str:
         "STALE: and for so many times the usual gap between two trades of the symbol.",
     )  # fmt: skip
     alert_quiet_minutes: int = _setting(
-        "ALERT_QUIET_MINUTES", 15, _whole(0, 1_440),
+        "ALERT_QUIET_MINUTES", 60, _whole(0, 1_440),
         "After so many minutes without its condition an alert may fire again.",
     )  # fmt: skip
     alert_webhook_url: str | None = _setting(
