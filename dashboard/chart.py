@@ -165,6 +165,7 @@ def layout(palette: Palette, *, rsi_pane: bool) -> dict[str, Any]:
         "zeroline": False,
         "showline": False,
         "tickfont": {"color": palette.muted, "size": 11},
+        "ticklabeloverflow": "allow",  # see assets/labels.js
     }
     price, volume = ([0.40, 1], [0.22, 0.36]) if rsi_pane else ([0.22, 1], [0, 0.18])
     panes: dict[str, Any] = {

@@ -144,9 +144,10 @@ export function mounted(element, create) {
   element.candlecast ??= { instance: create(), turn: 0 };
   const mount = element.candlecast;
   const turn = ++mount.turn;
-  // Streamlit calls the cleanup of an overtaken call too; only the newest may close the instance.
+  // Streamlit calls the cleanup of an overtaken call too, at times before the call that overtook it
+  // has come this far: so only the newest may close the instance, and only once it is off the page.
   const cleanup = () => {
-    if (mount.turn !== turn) return;
+    if (mount.turn !== turn || element.isConnected) return;
     delete element.candlecast;
     mount.instance.close();
   };

@@ -4,6 +4,7 @@ import { ChartAlerts } from "./chart_alerts.js";
 import { acquire, mounted, release, useToken } from "./feed.js";
 import { Drawing } from "./figure.js";
 import { listenToPlot, listenToStage } from "./hand.js";
+import { keepLabelsInside } from "./labels.js";
 import { Overlay } from "./overlay.js";
 import { loadPlotly } from "./plot.js";
 import { Series } from "./series.js";
@@ -170,10 +171,12 @@ class LiveChart {
     this.mustRender = false;
     this.counts.renders += 1;
     this.window.fit(this.#drawing.rows, this.plot.clientWidth || 900);
+    this.series.wantedFromMs = this.window.drawnFrom;
     const { layout } = this.data.figure;
     this.rendering = true;
     this.Plotly.react(this.plot, this.#traces(), { ...layout, ...this.window.axes(layout, this.shift) }, PLOT_CONFIG);
     this.rendering = false;
+    keepLabelsInside(this.plot);
     if (!this.listening) listenToPlot(this.plot, this);
     this.listening = true;
     this.#paint();
@@ -280,6 +283,7 @@ class LiveChart {
     const from = this.window.wantedFrom(series.last.open_time_ms);
     if (this.loading || series.rows[0].open_time_ms <= from) return;
     this.loading = true;
+    series.wantedFromMs = Math.min(series.wantedFromMs, from);
     try {
       while (series === this.series && series.rows[0].open_time_ms > from && (await series.older()));
     } catch {

@@ -6,6 +6,7 @@ import { acquire, mounted, release, useToken } from "./feed.js";
 
 const RING_EVERY_MS = 1000;
 const CATCHING_UP_MS = 10_000; // event time this far behind the clock
+const TIDY_EVERY = 60; // rings
 
 class Masthead {
   constructor(parent) {
@@ -101,6 +102,7 @@ class Masthead {
     this.rungAtMs = Date.now();
     this.rings += 1;
     this.trigger("ring", this.rings);
+    if (this.rings % TIDY_EVERY === 0) tidy();
   }
 
   #painted(age) {
@@ -144,6 +146,12 @@ class Masthead {
     const median = ages[Math.floor(ages.length / 2)];
     return ["live", median === undefined ? "Live" : `Live · ${Math.round(median)} ms`];
   }
+}
+
+/** Streamlit leaves two marks and a measure of each rerun in the browser's timeline, for ever. */
+function tidy() {
+  performance.clearMarks();
+  performance.clearMeasures();
 }
 
 export default function (component) {

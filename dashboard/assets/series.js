@@ -3,7 +3,8 @@
 
 import { base } from "./feed.js";
 
-const KEEP = 2000; // rows; older ones are fetched again when someone pans back to them
+const KEEP = 2000; // rows at most, however far back someone looks
+const KEEP_FEW = 600; // rows while only the newest are looked at; older ones are fetched again
 const MOST_FLAT = 1000; // candles drawn for windows without trades
 
 export class Series {
@@ -16,6 +17,7 @@ export class Series {
     this.seq = 0;
     this.version = 0; // grows with every change of the rows
     this.exhausted = false; // nothing older in history
+    this.wantedFromMs = Infinity; // rows older than this are not looked at
   }
 
   /** Index of the first row that may still change: everything before it is final. */
@@ -102,7 +104,11 @@ export class Series {
   }
 
   #trim() {
-    if (this.rows.length > KEEP) this.rows.splice(0, this.rows.length - KEEP);
+    let spare = Math.max(0, this.rows.length - KEEP);
+    while (this.rows.length - spare > KEEP_FEW && this.rows[spare].open_time_ms < this.wantedFromMs) spare += 1;
+    if (!spare) return;
+    this.rows.splice(0, spare);
+    this.exhausted = false;
   }
 }
 

@@ -68,10 +68,15 @@ export class View {
     return this.following ? newestMs - (this.spanMs ?? 0) : this.range[0];
   }
 
-  /** Index of the first of `rows` worth drawing: one view's width before the view, to pan into. */
-  firstNear(rows) {
+  /** Time from which candles are drawn: one view's width before the view, to pan into. */
+  get drawnFrom() {
     const [from, to] = this.range;
-    return Math.max(0, rows.findIndex((row) => row.open_time_ms >= from - (to - from)));
+    return from - (to - from);
+  }
+
+  /** Index of the first of `rows` worth drawing. */
+  firstNear(rows) {
+    return Math.max(0, rows.findIndex((row) => row.open_time_ms >= this.drawnFrom));
   }
 
   /** Axes of a figure's `layout` for this view; `shift` is added to every time. */
