@@ -13,17 +13,14 @@ with none.
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import psutil
-import redis
 from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.market import Market
-from tests.browser.running import AppServer, RedisServer, chromium, open_page
+from tests.browser.running import AppServer, chromium, market_and_app, open_page
 
 RUNS, RUN_S, EVERY_S = 3, 20, 0.25
 WATCH = """() => {
@@ -43,21 +40,8 @@ CHART = "document.querySelector('.cc-chart').chart"
 
 
 def run() -> dict[str, float | int | str]:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        server = RedisServer(folder)
-        server.start()
-        client = redis.Redis.from_url(server.url)
-        market = Market(client)
-        market.past(180)
-        app = AppServer(server.url, folder / "app.log")
-        app.start()
-        try:
-            return _measure(app, market)
-        finally:
-            app.stop()
-            server.stop()
-            client.close()
+    with market_and_app(180) as running:
+        return _measure(running.app, running.market)
 
 
 def _measure(app: AppServer, market: Market) -> dict[str, float | int | str]:

@@ -12,16 +12,14 @@ are counted by ``INFO commandstats``, without those of the market that publishes
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
-from pathlib import Path
 from typing import Final
 
 import psutil
 import redis
 
 from tests.browser.market import Market
-from tests.browser.running import AppServer, RedisServer
+from tests.browser.running import AppServer, market_and_app
 from tests.browser.tab import Tab
 
 SIZES: Final = (1, 10, 50)
@@ -40,24 +38,11 @@ MARKETS_OWN: Final = {
 
 
 def run() -> dict[str, float | int | str]:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        server = RedisServer(folder)
-        server.start()
-        client = redis.Redis.from_url(server.url)
-        market = Market(client)
-        market.past(60)
-        app = AppServer(server.url, folder / "app.log")
-        app.start()
-        try:
-            results: dict[str, float | int | str] = {}
-            for size in SIZES:
-                results |= asyncio.run(_measure(size, app, market, client))
-            return results
-        finally:
-            app.stop()
-            server.stop()
-            client.close()
+    results: dict[str, float | int | str] = {}
+    with market_and_app(60) as running:
+        for size in SIZES:
+            results |= asyncio.run(_measure(size, running.app, running.market, running.client))
+    return results
 
 
 async def _measure(

