@@ -63,6 +63,15 @@ def _feed(text: str) -> str:
     raise ValueError("must be simulator or replay:FILE")
 
 
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    speed = float(text)
+    if not 0 < speed <= 1_000_000:
+        raise ValueError("must be max or a number above 0")
+    return speed
+
+
 def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(dict.fromkeys(part.strip().lower().rstrip("/") for part in text.split(",") if part.strip()))
     if not all(re.fullmatch(r"https?://[a-z0-9._\[\]:-]+", origin) for origin in origins):
@@ -104,6 +113,10 @@ def _web_url(text: str) -> str:
         "Folder of the embedded run: Redis file, checkpoints, logs.",
     )  # fmt: skip
     feed: str = _setting("FEED", "simulator", _feed, "Where trades come from: simulator or replay:FILE.")
+    replay_speed: float | None = _setting(
+        "REPLAY_SPEED", None, _speed,
+        "How fast FEED=replay:FILE plays: seconds of the recording a second. Unset or max: as fast as it goes.",
+    )  # fmt: skip
     symbols: tuple[str, ...] = _setting(
         "SYMBOLS", ("BTC", "ETH", "SOL", "XRP", "DOGE", "ADA", "AVAX", "LINK"), _symbols,
         "Symbols the feed carries, joined by commas.",
