@@ -263,7 +263,7 @@ class Candle:
         """Read the contract's JSON; InvalidCandle if it is not one."""
         try:
             fields: dict[str, Any] = json.loads(text, parse_float=Decimal)
-            return cls(
+            candle = cls(
                 symbol=fields["symbol"],
                 interval=Interval(fields["interval"]),
                 open_time_ms=fields["open_time_ms"],
@@ -277,6 +277,9 @@ class Candle:
         # RecursionError: a thousand brackets. UnicodeDecodeError is a ValueError.
         except (KeyError, TypeError, ValueError, InvalidOperation, RecursionError) as error:
             raise InvalidCandle(f"not a candle ({error!r:.200}): {text!r:.200}") from None
+        if fields.get("close_time_ms", candle.close_time_ms) != candle.close_time_ms:
+            raise InvalidCandle(f"its close time is not its open time and a width: {text!r:.200}")
+        return candle
 
     def csv_row(self) -> list[str]:
         """The values of CSV_HEADER, exact."""

@@ -26,6 +26,7 @@ from pipeline.market import (
     check_symbol,
     decimal_text,
     scale,
+    time_fault,
 )
 
 T0 = 1_700_000_000_000 // 3_600_000 * 3_600_000
@@ -66,6 +67,13 @@ def test_text_of_units_is_exact_plain_and_short(units: int, decimals: int) -> No
         ("922337203.6854775808", "too large"), ("1e999999", "too large"), ("1e99999999999", "too large"),
         ("NaN", "not a finite number"), ("sNaN", "not a finite number"), ("-Infinity", "not a finite number"),
         ("", "not a number"), ("1,5", "not a number"), ("twelve", "not a number"), ("0x10", "not a number"),
+        ("1_000", "not a number"), ("\uff11\uff12", "not a number"), ("\u0663", "not a number"),
+        (" 5 ", "not a number"), ("5\n", "not a number"), (True, "not a number"), (5, "not a number"),
+        (0.5, "not a number"), (b"5", "not a number"), ([5], "not a number"), ("1e", "not a number"),
+        (Decimal("NaN"), "not a finite number"), (Decimal("Infinity"), "not a finite number"),
+        ("NaN123", "not a finite number"), ("9" * 1_001, "longer than 1000 characters"),
+        ("1" * 10_000_000, "longer than 1000 characters"),
+        ("1e" + "9" * 400, "too large, or with too many decimals"),
         (None, "not a number"),
     ],
 )  # fmt: skip
@@ -101,6 +109,8 @@ TRADE = Trade("BTC", 1, T0, Decimal(5), Decimal(1), Side.BUY)
     [
         {"symbol": "btc"}, {"price": Decimal(0)}, {"price": Decimal("NaN")}, {"quantity": Decimal(-1)},
         {"quantity": Decimal("1E-9")}, {"event_time_ms": EARLIEST_MS - 1}, {"event_time_ms": LATEST_MS},
+        {"event_time_ms": float(T0)}, {"event_time_ms": True}, {"trade_id": 1.0}, {"side": 2}, {"side": None},
+        {"price": Decimal(10**8), "quantity": Decimal(10**8)}, {"price": 5}, {"symbol": None},
         {"event_time_ms": T0 // 1_000}, {"trade_id": 2**63}, {"trade_id": -(2**63) - 1},
     ],
     ids=str,
@@ -165,8 +175,16 @@ def test_a_candle_that_contradicts_itself_cannot_be_made(change: dict[str, Any])
         json.dumps(json.loads(CANDLE.to_json()) | {name: value})
         for name, value in [
             ("interval", "2m"), ("open", "dear"), ("open", None), ("high", float("nan")), ("low", []),
-            ("open_time_ms", str(T0)), ("close", 99),
+            ("open_time_ms", str(T0)), ("close", 99), ("open_time_ms", True), ("open_time_ms", -60_000),
+            ("open", "2"), ("open", True), ("low", 0), ("low", -1), ("volume", -1), ("volume", "NaN"),
+            ("volume", float("inf")), ("taker_buy_volume", -0.5), ("trade_count", 1.5), ("trade_count", -1),
+            ("trade_count", True), ("is_closed", 1), ("symbol", "btc"), ("symbol", None), ("symbol", ["BTC"]),
+            ("seq", "4"), ("epoch", -1), ("published_at_ms", None), ("close_time_ms", T0),
         ]
+    ]
+    + [
+        CANDLE.to_json().replace('"open":2', f'"open":{number}')
+        for number in ("1e999999", "1e-999999", "-0", "\uff12", "2_0", "[" * 100_000, "9" * 5_000)
     ],
 )  # fmt: skip
 def test_text_that_is_no_candle_is_refused(text: str | bytes) -> None:
@@ -180,3 +198,33 @@ def test_a_candle_without_a_field_is_refused_by_the_fields_name(name: str) -> No
     del fields[name]
     with pytest.raises(InvalidCandle, match=name):
         Candle.from_json(json.dumps(fields))
+
+
+@given(st.text(max_size=12) | st.text("0123456789.eE+-_ \uff11\u0663nif", max_size=12))
+@settings(max_examples=500, deadline=None)
+def test_any_text_is_an_exact_number_or_refused_and_nothing_else(text: str) -> None:
+    try:
+        units = scale(text, PRICE_DECIMALS)
+    except InvalidTrade as error:
+        refused = str(error)
+        assert 0 < len(refused) < 300
+        return
+    assert text.isascii() and text == text.strip() and "_" not in text
+    assert 0 < units == Decimal(text).scaleb(PRICE_DECIMALS)
+
+
+@pytest.mark.parametrize(
+    ("time_ms", "fault"),
+    [
+        (T0, None), (EARLIEST_MS, None), (LATEST_MS - 1, None),
+        (T0 // 1_000, "event time is in seconds, not in milliseconds"),
+        (T0 * 1_000, "event time is in microseconds, not in milliseconds"),
+        (T0 * 1_000_000, "event time is in nanoseconds, not in milliseconds"),
+        (0, "event time is before 2009"), (-1, "event time is before 2009"),
+        (86_400_000, "event time is before 2009"),
+        (EARLIEST_MS - 1, "event time is before 2009"), (LATEST_MS, "event time is after 2099"),
+        (2**200, "event time is after 2099"),
+    ],
+)  # fmt: skip
+def test_a_time_in_another_unit_is_named_by_it(time_ms: int, fault: str | None) -> None:
+    assert time_fault(time_ms) == fault

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any
 
 import pytest
 import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline import keys
 from pipeline.errors import InvalidCandle
 from pipeline.healer import HEAL_LIMIT
 from pipeline.hub import Gap
-from pipeline.market import Interval
+from pipeline.market import Candle, Interval
 from pipeline.subscriber import Hub, Subscriber
 from pipeline.update import Update, read_update
 from tests.candles import T0, candle, publish, wait_until
@@ -110,6 +113,15 @@ def test_messages_that_are_no_candles_are_counted_shown_and_stop_nothing(
         ('"epoch":1', '"epoch":1.5'),
         ('"is_closed":false', '"is_closed":0'),
         ('"published_at_ms":5', '"published_at_ms":null'),
+        ('"open":100', '"open":"100"'),
+        ('"open":100', '"open":true'),
+        ('"open":100', '"open":99999999'),
+        ('"open":100', '"open":{"html":"<b>"}'),
+        ('"low":0.00000001', '"low":0'),
+        ('"high":70000.25', '"high":99'),
+        ('"volume":12.5', '"volume":-12.5'),
+        ('"volume":12.5', '"volume":6'),
+        ('"trade_count":1', '"trade_count":1.5'),
     ],
 )
 def test_a_candle_with_a_field_of_the_wrong_kind_is_refused_with_its_text(field: str, value: str) -> None:
@@ -117,6 +129,44 @@ def test_a_candle_with_a_field_of_the_wrong_kind_is_refused_with_its_text(field:
     assert field in text
     with pytest.raises(InvalidCandle, match="wrong type"):
         read_update(text.replace(field, value).encode())
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999", "\uff11", "1_0", "[" * 3_000])
+def test_a_number_that_json_does_not_know_is_refused(text: str) -> None:
+    with pytest.raises(InvalidCandle):
+        read_update(candle(seq=1).replace('"open":100', f'"open":{text}').encode())
+
+
+def test_a_candle_that_carries_a_megabyte_is_refused_and_its_error_is_short() -> None:
+    with pytest.raises(InvalidCandle, match="longer than 4000 bytes") as caught:
+        read_update(candle(seq=1).replace("{", '{"x":"' + "y" * 1_000_000 + '",', 1).encode())
+    assert len(str(caught.value)) < 300
+
+
+@given(st.binary(max_size=80) | st.text(max_size=40).map(str.encode))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_a_candle_or_refused_and_nothing_else(noise: bytes) -> None:
+    with pytest.raises(InvalidCandle):
+        read_update(noise)
+
+
+@given(
+    st.sampled_from(sorted(json.loads(candle()))),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+        max_leaves=4,
+    ),
+)
+@settings(max_examples=300, deadline=None)
+def test_what_the_hub_takes_the_pages_can_read(name: str, value: object) -> None:
+    """Whatever passes into the frames is a candle for the exact reader, too."""
+    text = json.dumps(json.loads(candle(published_at_ms=5)) | {name: value})
+    try:
+        read_update(text.encode())
+    except InvalidCandle:
+        return
+    assert Candle.from_json(text).symbol == json.loads(text)["symbol"]
 
 
 def test_a_hole_in_seq_is_healed_from_history_without_a_reconnect(
