@@ -78,7 +78,7 @@ def _feed(settings: Settings, client: redis.Redis, stop: threading.Event) -> Cal
         detail=f"Recorded trades of {paths[0].name}",
         stop=stop,
     )
-    return lambda: _log_sums(replay(paths, (), None, writer, is_last=False))
+    return lambda: _log_sums(replay(paths, (), settings.replay_speed, writer, is_last=False))
 
 
 def _log_sums(result: ReplayResult) -> None:
