@@ -1,0 +1,38 @@
+"""``python -m chaos [--seed N] [--kills N] [--process NAME …]``: the kill matrix, a row a process."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from chaos import matrix, rigs
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=7, help="decides the trades and the moments (default 7)")
+    parser.add_argument("--kills", type=int, default=20, help="of each process (default 20)")
+    parser.add_argument("--process", nargs="+", choices=list(rigs.RIGS), default=list(rigs.RIGS))
+    chosen = parser.parse_args(arguments)
+    print(f"seed {chosen.seed}, {chosen.kills} kills each; candles of all five intervals against pandas'")
+    print(_line(matrix.HEAD), flush=True)
+    whole = True
+    for process in chosen.process:
+        began = time.monotonic()
+        row = matrix.run(process, chosen.seed, chosen.kills)
+        whole &= row.is_whole and row.recovered == row.kills == chosen.kills
+        print(_line(row.cells()), flush=True)
+        if row.late or row.lost or row.rejected:
+            print(f"  {process}: late {row.late}, lost {row.lost}, rejected {row.rejected}")
+        print(f"  {process}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    print("whole: nothing missing, nothing doubled, nothing different" if whole else "NOT WHOLE")
+    return 0 if whole else 1
+
+
+def _line(cells: list[str] | tuple[str, ...]) -> str:
+    return " | ".join(f"{cell:>13}" if i else f"{cell:<8}" for i, cell in enumerate(cells))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

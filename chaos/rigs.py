@@ -1,0 +1,228 @@
+"""The real runs that are killed: the embedded one, the app beside it, and the whole server.
+
+A rig owns all it starts. ``victim`` says which process a kill would hit now, or None while there is
+none: it is being started again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import psutil
+import redis
+
+from chaos.ears import Ears, RedisEars, SocketEars
+from pipeline import keys
+from pipeline.embedded import Embedded, url_of
+from pipeline.settings import Settings
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+_STOP_WITHIN_S: Final = 20.0
+
+
+class Rig:
+    """An embedded run in this process: Redis, feed and job, kept alive by their supervisor."""
+
+    def __init__(self, settings: Settings, process: str) -> None:
+        self.settings = settings
+        self.url = url_of(settings)
+        self.process = process
+        self._embedded = Embedded(settings)
+
+    def start(self) -> None:
+        self._embedded.start()
+
+    def stop(self) -> None:
+        self._embedded.stop()
+
+    def ears(self) -> Ears:
+        return RedisEars(self.url)
+
+    def victim(self) -> int | None:
+        if self.process == "jvm":
+            return _java_below(self._pid("job"))
+        return self._pid({"client": "job", "redis": "Redis"}.get(self.process, self.process))
+
+    def killed(self) -> None:
+        """Called after each kill: whoever has no supervisor is started again here."""
+
+    def feed(self) -> int | None:
+        return self._pid("feed")
+
+    def describe(self) -> str:
+        """For the message of a run that has failed."""
+        return "; ".join(f"{step.name} {step.state} {step.detail}" for step in self._embedded.steps())
+
+    def _pid(self, name: str) -> int | None:
+        return next(step.pid for step in self._embedded.steps() if step.name == name)
+
+
+class AppRig(Rig):
+    """The app alone is killed; Redis, feed and job stand beside it, as on machines of their own."""
+
+    def __init__(self, settings: Settings, process: str) -> None:
+        super().__init__(settings, process)
+        self._app = _App({"REDIS_URL": self.url, "STATE_DIR": str(settings.state_dir)}, settings.state_dir)
+
+    def start(self) -> None:
+        super().start()
+        self._app.start()
+
+    def stop(self) -> None:
+        self._app.stop()
+        super().stop()
+
+    def ears(self) -> Ears:
+        return SocketEars(self._app.socket_url)
+
+    def victim(self) -> int | None:
+        return self._app.pid
+
+    def killed(self) -> None:
+        self._app.start()
+
+
+class ServerRig(Rig):
+    """``streamlit run app.py``, which supervises the others: killed, it takes them all with it."""
+
+    def __init__(self, settings: Settings, process: str) -> None:
+        super().__init__(settings, process)
+        self._app = _App(settings.to_env(), settings.state_dir)
+
+    def start(self) -> None:
+        self._app.start()
+
+    def stop(self) -> None:
+        self._app.stop()
+
+    def victim(self) -> int | None:
+        return self._app.pid
+
+    def killed(self) -> None:
+        self._app.start()
+
+    def feed(self) -> int | None:
+        for process in _below(self._app.pid):
+            with suppress(psutil.Error):
+                if process.cmdline()[-3:] == ["-m", "pipeline", "feed"] and process.cmdline()[0] != "/bin/sh":
+                    return process.pid
+        return None
+
+
+class _App:
+    """``streamlit run app.py`` on a port of its own."""
+
+    def __init__(self, variables: dict[str, str], folder: Path) -> None:
+        self._port = _free_port()
+        self.socket_url = f"ws://127.0.0.1:{self._port}/ws/prices/ALL?interval=1s"
+        kept = {name: value for name, value in os.environ.items() if name not in Settings().to_env()}
+        kept.pop("REDIS_URL", None)
+        self._environ = {**kept, **variables}
+        self._log = folder.parent / f"{folder.name}-app.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self._port)]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=self._environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(_STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise
+
+
+RIGS: Final[dict[str, Callable[[Settings, str], Rig]]] = {
+    "jvm": Rig,
+    "client": Rig,
+    "feed": Rig,
+    "redis": Rig,
+    "app": AppRig,
+    "server": ServerRig,
+}
+"""Who may be killed, and in which run."""
+
+
+def kill(rig: Rig) -> int | None:
+    """SIGKILL the rig's victim and wait until it is gone; None if there is none just now."""
+    pid = rig.victim()
+    if pid is None:
+        return None
+    try:
+        process = psutil.Process(pid)
+        process.kill()
+    except psutil.NoSuchProcess:
+        return None
+    # Not process.wait(): it may be a child of ours, and its exit code belongs to the one who started it.
+    while is_alive(process):
+        time.sleep(0.002)
+    rig.killed()
+    return pid
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it still runs; one that is dead and not yet fetched does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_for_first_candle(rig: Rig, within_s: float = 120) -> None:
+    """Return when the job has written. TimeoutError."""
+    deadline = time.monotonic() + within_s
+    while True:
+        with suppress(redis.RedisError), redis.Redis.from_url(rig.url) as client:
+            if client.hget(keys.progress(0), "trades") and rig.victim():
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no candle within {within_s:.0f} s: see {rig.settings.state_dir}/logs")
+        time.sleep(0.1)
+
+
+def _below(pid: int | None) -> list[psutil.Process]:
+    if pid is None:
+        return []
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _java_below(pid: int | None) -> int | None:
+    for process in _below(pid):
+        with suppress(psutil.Error):
+            if process.name() == "java":
+                return process.pid
+    return None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
