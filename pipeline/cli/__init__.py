@@ -19,6 +19,7 @@ from pipeline.settings import Settings
 _COMMANDS: Final = {
     "feed": "run the feed: FEED, into REDIS_URL",
     "job": "run the job on a local Flink, on REDIS_URL",
+    "cluster": "the job on a Flink cluster: up, down, status, savepoint, rescale…",
     "replay": "play recorded trades through a job of its own, and export the candles",
     "tail": "print the trade entries of a stream as they come",
     "status": "print what runs, and how far it is",

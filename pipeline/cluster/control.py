@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Final
@@ -57,9 +58,9 @@ class JobControl:
         living = self.living()
         if living is not None:
             raise FlinkRefused(f"job {living.id} is {living.state} already")
+        self._require_redis()
         settings = replace(self._settings, parallelism=parallelism or self._settings.parallelism)
-        if settings.redis_url is None:
-            raise SettingsError("REDIS_URL is not set: the job has no Redis to read from")
+        self._check_parallelism(settings.parallelism or settings.shards)
         checkpoints = settings.state_dir / "checkpoints"
         checkpoints.mkdir(parents=True, exist_ok=True)
         old_checkpoints.prune(checkpoints)
@@ -84,23 +85,27 @@ class JobControl:
         self._wait_for_end(job)
 
     def rescale(self, parallelism: int) -> str:
-        """Stop with a savepoint and go on from it with ``parallelism`` subtasks; the new job's id."""
-        self.check_parallelism(parallelism)
-        return self.submit(parallelism, self.stop())
+        """Stop with a savepoint and go on from it with ``parallelism`` subtasks; the new job's id.
 
-    def check_parallelism(self, parallelism: int) -> None:
-        """SettingsError where the shards, FlinkRefused where the slots are too few for it."""
-        if not 1 <= parallelism <= self._settings.shards:
-            raise SettingsError(f"parallelism {parallelism}: must be from 1 to SHARDS={self._settings.shards}")
-        slots = int(self.rest.overview()["slots-total"])
-        if parallelism > slots:
-            raise FlinkRefused(f"parallelism {parallelism}: the cluster has {slots} slots")
+        SettingsError where the shards are too few for it, FlinkRefused where the slots are.
+        """
+        self._require_redis()
+        self._check_parallelism(parallelism)
+        saved = self.stop()
+        try:
+            return self.submit(parallelism, saved)
+        except StartError as error:
+            raise StartError(f"the job is stopped, its state is in {saved}: {error}") from None
 
-    def wait_until_running(self, within_s: float = 60.0) -> Job:
-        """Until every subtask of the job runs. StartError with Flink's reason after ``within_s``."""
+    def wait_until_running(self, within_s: float = 60.0, still: Callable[[], None] = lambda: None) -> Job:
+        """Until every subtask of the job runs. StartError with Flink's reason after ``within_s``.
+
+        ``still`` is called now and then, and raises where waiting has become useless.
+        """
         deadline = time.monotonic() + within_s
         reason = "it is not there"
         while time.monotonic() < deadline:
+            still()
             try:
                 job = next(iter(self.jobs()), None)
                 if job is not None:
@@ -146,6 +151,18 @@ class JobControl:
         if done.returncode:
             raise StartError(f"flink {arguments[0]} failed: {_reason(done.stdout)}")
         return done.stdout
+
+    def _require_redis(self) -> None:
+        if self._settings.redis_url is None:
+            raise SettingsError("REDIS_URL is not set: the job has no Redis to read from")
+
+    def _check_parallelism(self, parallelism: int) -> None:
+        # Before the job is stopped: what cannot be submitted again had better run on.
+        if not 1 <= parallelism <= self._settings.shards:
+            raise SettingsError(f"parallelism {parallelism}: must be from 1 to SHARDS={self._settings.shards}")
+        slots = int(self.rest.overview()["slots-total"])
+        if parallelism > slots:
+            raise FlinkRefused(f"parallelism {parallelism}: the cluster has {slots} slots")
 
     def _running(self) -> Job:
         job = self.living()

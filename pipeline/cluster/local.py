@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -48,13 +49,18 @@ class LocalCluster:
         """Where the JobManager answers, with Flink's own dashboard."""
         return self.settings.flink_url
 
-    def start(self, within_s: float = START_WITHIN_S) -> None:
-        """Return when every process is up and every slot is there. StartError; nothing is left then."""
+    def start(self, within_s: float = START_WITHIN_S, stop: threading.Event | None = None) -> None:
+        """Return when every process is up and every slot is there, or ``stop`` is set.
+
+        StartError; nothing is left running then.
+        """
         _refuse_taken(self._place.rest_port)
         self._supervisor.start()
         deadline = time.monotonic() + within_s
         try:
             while waited_for := [step for step in self.steps() if step.state != "ready"]:
+                if stop is not None and stop.is_set():
+                    return
                 _give_up_on(waited_for, is_late=time.monotonic() > deadline)
                 time.sleep(0.05)
         except BaseException:

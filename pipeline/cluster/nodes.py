@@ -26,6 +26,14 @@ _COMMON: Final = {
     "taskmanager.load-balance.mode": "SLOTS",
 }
 
+_TO_CONSOLE: Final = """
+rootLogger.appenderRef.console.ref = console
+appender.console.name = console
+appender.console.type = CONSOLE
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %-60c %x - %m%n
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -35,6 +43,8 @@ class Place:
     rpc_port: int = 6123
     rest_port: int = 8081
     bind_host: str = "localhost"
+    to_console: bool = False
+    """Whether the log also goes to stdout, as a container's should."""
 
     def options(self) -> dict[str, str]:
         return {
@@ -59,7 +69,7 @@ def jobmanager(folder: Path, environ: Mapping[str, str], place: Place) -> Launch
         "jobmanager.memory.jvm-overhead.min": "64m",
         "jobmanager.memory.jvm-overhead.max": "64m",
     }
-    return _launch("jobmanager.sh", folder, environ, place.options() | memory)
+    return _launch("jobmanager.sh", folder, environ, place, memory)
 
 
 def taskmanager(folder: Path, environ: Mapping[str, str], place: Place, slots: int, name: str = "") -> Launch:
@@ -79,11 +89,16 @@ def taskmanager(folder: Path, environ: Mapping[str, str], place: Place, slots: i
         options["taskmanager.resource-id"] = name
     if place.bind_host == "localhost":  # elsewhere Flink finds the address that reaches the JobManager
         options["taskmanager.host"] = "localhost"
-    return _launch("taskmanager.sh", folder, environ, place.options() | options)
+    return _launch("taskmanager.sh", folder, environ, place, options)
 
 
-def _launch(script: str, folder: Path, environ: Mapping[str, str], options: Mapping[str, str]) -> Launch:
-    env = {**environ, **flink_folder.prepare(folder, environ, options, JAVA)}
+def _launch(
+    script: str, folder: Path, environ: Mapping[str, str], place: Place, options: dict[str, str]
+) -> Launch:
+    env = {**environ, **flink_folder.prepare(folder, environ, place.options() | options, JAVA)}
+    if place.to_console:
+        with (Path(env["FLINK_CONF_DIR"]) / "log4j-console.properties").open("a") as log4j:
+            log4j.write(_TO_CONSOLE)
     env["FLINK_LIB_DIR"] = str(_libraries(folder / "lib"))
     return [str(flink_folder.flink_home() / "bin" / script), "start-foreground"], env
 

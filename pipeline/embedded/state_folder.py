@@ -74,6 +74,21 @@ class StateFolder:
                 with suppress(OSError):  # not empty: Redis still lives
                     self.socket.parent.rmdir()
 
+    def owner(self) -> int | None:
+        """Process id of the run that has the folder now, or None. Nothing is made."""
+        try:
+            fd = os.open(self._lock, os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
+            return int(text) if text.isdigit() else None
+        finally:
+            os.close(fd)
+        return None
+
     def _make(self) -> None:
         for folder in (self.path, self.redis, self.checkpoints, self.flink, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
