@@ -86,6 +86,13 @@ def _token(text: str) -> str:
     return text
 
 
+def _web_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or re.search(r"[^!-~]", text):
+        raise ValueError("must be http://HOST/... or https://HOST/...")
+    return text
+
+
 def _setting(
     variable: str, default: Any, read: Callable[[str], Any], help: str, *, secret: bool = False
 ) -> Any:
@@ -101,13 +108,6 @@ class Settings:
         "REDIS_URL", None, _redis_url,
         "Redis server. Unset: an embedded one, and the app starts feed and job too.",
     )  # fmt: skip
-def _web_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or re.search(r"[^!-~]", text):
-        raise ValueError("must be http://HOST/... or https://HOST/...")
-    return text
-
-
     state_dir: Path = _setting(
         "STATE_DIR", Path(".candlecast"), Path,
         "Folder of the embedded run: Redis file, checkpoints, logs.",
