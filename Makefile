@@ -17,7 +17,7 @@ help:
 	@echo "make clean        remove the virtual environment, caches and the state folder"
 
 run: $(VENV)/run.stamp
-	@exec $(BIN)/streamlit run app.py
+	@trap 'asked=yes' INT; $(BIN)/streamlit run app.py || [ "$$asked" ] # Ctrl-C is no error
 
 test: check
 	$(BIN)/python -m pytest
