@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 TICK_S: Final = 0.05
 FIRST_WAIT_S: Final = 0.1
 LONGEST_WAIT_S: Final = 10.0
-STEADY_AFTER_S: Final = 30.0
-"""A child that ran this long is well: its next failure is treated as the first."""
+STEADY_AFTER_S: Final = 2.0
+"""A child that was ready for so long is well: its next failure is treated as the first. One that dies
+as soon as it is ready, again and again, is still started ever more slowly."""
 
 State = Literal["waiting", "starting", "ready", "failed", "stopped"]
 
@@ -70,6 +71,7 @@ class _Kept:
         self.failures = 0
         self._started = 0.0
         self._started_ms = 0
+        self._ready_at = math.inf
         self._next_start = 0.0
 
     def tick(self, may_start: bool) -> None:
@@ -88,9 +90,8 @@ class _Kept:
             self._failed(now, f"ended by signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}")
         elif self.step.state != "ready":
             ready = self.part.is_ready(self._started_ms)
+            self._ready_at = now if ready else math.inf
             self._set("ready" if ready else "starting", elapsed_s=now - self._started)
-        elif self.failures and now - self._started > STEADY_AFTER_S:
-            self.failures = 0
 
     def stopped(self) -> None:
         self._set("stopped", pid=None)
@@ -107,10 +108,10 @@ class _Kept:
             self._set("starting", elapsed_s=0.0, pid=self.child.pid)
 
     def _failed(self, now: float, reason: str) -> None:
-        wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**self.failures)
-        if now - self._started > STEADY_AFTER_S:
-            wait_s = FIRST_WAIT_S
+        if now - self._ready_at > STEADY_AFTER_S:
             self.failures = 0
+        self._ready_at = math.inf
+        wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**self.failures)
         self.failures = min(self.failures + 1, 16)
         self._next_start = now + wait_s
         detail = f"{reason}: {self.part.log.last_line}" if self.part.log.last_line else reason

@@ -14,6 +14,7 @@ import redis
 
 from pipeline import keys
 from pipeline.embedded import Embedded, Step
+from pipeline.embedded.supervisor import STEADY_AFTER_S
 from pipeline.settings import Settings
 from tests.integration import processes
 
@@ -212,3 +213,18 @@ os.kill(os.getpid(), 9)
     wait_ready(embedded, "Redis")
     # The lock was free, so their files were closed: they are gone, or in their very last step.
     processes.wait_until(lambda: all(map(is_gone, leftovers)), 1, "the killed run's children to be gone")
+
+
+def test_a_process_that_was_well_is_started_again_at_once_however_often_it_is_killed(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    embedded = run(STAND_INS)
+    for kills in range(2):
+        pid = wait_ready(embedded, "feed", restarts=kills).pid
+        assert pid
+        time.sleep(STEADY_AFTER_S + 0.2)
+        psutil.Process(pid).kill()
+    wait_ready(embedded, "feed", restarts=2)
+    assert [line.rpartition("; ")[2] for line in caplog.messages if line.startswith("feed ended")] == [
+        "starting again in 0.1 s"
+    ] * 2
