@@ -1,15 +1,41 @@
-"""``python -m chaos [--seed N] [--kills N] [--process NAME …]``: the kill matrix, a row a process."""
+"""``python -m chaos [--seed N] [--kills N] [--process NAME …]``: the kill matrix, a row a process.
+
+``python -m chaos soak [--minutes N]``: a long run under load, and whether it takes more and more.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
+from pathlib import Path
 
 from chaos import matrix, rigs
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run what the command line says; 0 where all that was promised was kept."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["soak"]:
+        return _soak(arguments[1:])
+    return _matrix(arguments)
+
+
+def _soak(arguments: list[str]) -> int:
+    from chaos import soak  # noqa: PLC0415  (only this one needs a browser)
+
+    parser = argparse.ArgumentParser(prog="python -m chaos soak", description=soak.__doc__)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--every", type=float, default=60, metavar="SECONDS", help="between two looks")
+    parser.add_argument("--sessions", type=int, default=soak.SESSIONS, help="browser sessions (default 3)")
+    parser.add_argument("--curve", type=Path, help="file for all looks, a JSON object a line")
+    chosen = parser.parse_args(arguments)
+    soaked = soak.run(chosen.minutes, sessions=chosen.sessions, every_s=chosen.every, curve=chosen.curve)
+    print("\n".join(soak.table(soaked)))
+    return int(bool(soaked.lost or soaked.restarts))
+
+
+def _matrix(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=7, help="decides the trades and the moments (default 7)")
     parser.add_argument("--kills", type=int, default=20, help="of each process (default 20)")

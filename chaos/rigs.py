@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -94,9 +94,17 @@ class AppRig(Rig):
 class ServerRig(Rig):
     """``streamlit run app.py``, which supervises the others: killed, it takes them all with it."""
 
-    def __init__(self, settings: Settings, process: str) -> None:
+    def __init__(self, settings: Settings, process: str, variables: Mapping[str, str] | None = None) -> None:
         super().__init__(settings, process)
-        self._app = _App(settings.to_env(), settings.state_dir)
+        self._app = _App(settings.to_env() | dict(variables or {}), settings.state_dir)
+
+    @property
+    def port(self) -> int:
+        return self._app.port
+
+    def log(self) -> str:
+        """What the server has printed so far."""
+        return self._app.log.read_text(errors="replace")
 
     def start(self) -> None:
         self._app.start()
@@ -122,25 +130,21 @@ class _App:
     """``streamlit run app.py`` on a port of its own."""
 
     def __init__(self, variables: dict[str, str], folder: Path) -> None:
-        self._port = _free_port()
-        self.socket_url = f"ws://127.0.0.1:{self._port}/ws/prices/ALL?interval=1s"
+        self.port = _free_port()
+        self.socket_url = f"ws://127.0.0.1:{self.port}/ws/prices/ALL?interval=1s"
         kept = {name: value for name, value in os.environ.items() if name not in Settings().to_env()}
         kept.pop("REDIS_URL", None)
         self._environ = {**kept, **variables}
-        self._log = folder.parent / f"{folder.name}-app.log"
+        self.log = folder.parent / f"{folder.name}-app.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process and self._process.poll() is None else None
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
     def start(self) -> None:
-        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self._port)]
-        with self._log.open("ab") as log:
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=self._environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
