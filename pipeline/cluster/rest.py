@@ -65,9 +65,14 @@ class FlinkRest:
         return sorted(found, key=lambda job: -job.started_ms)
 
     def vertices(self, job_id: str) -> list[dict[str, Any]]:
-        """Each with ``name``, ``parallelism``, ``status`` and ``tasks`` (how many in which state)."""
+        """Each with ``id``, ``name``, ``parallelism``, ``status`` and ``tasks`` (how many in which state)."""
         found: list[dict[str, Any]] = self._call("GET", f"/jobs/{job_id}")["vertices"]
         return found
+
+    def subtasks(self, job_id: str, vertex_id: str) -> list[str]:
+        """The TaskManager of each subtask of a vertex, by the subtasks' numbers."""
+        found = self._call("GET", f"/jobs/{job_id}/vertices/{vertex_id}")["subtasks"]
+        return [subtask["taskmanager-id"] for subtask in sorted(found, key=lambda one: one["subtask"])]
 
     def checkpoints(self, job_id: str) -> dict[str, Any]:
         """``counts`` (completed, failed, restored…) and ``latest``."""
