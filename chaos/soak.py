@@ -152,7 +152,8 @@ def table(soaked: Soaked) -> list[str]:
     )
     lines.append(
         f"frames to WebSocket clients {soaked.frames:,}, connections {soaked.connects}, revisions "
-        f"overtaken by newer ones {soaked.overtaken:,}; browser sessions {soaked.opened}, failed {soaked.failed}"
+        f"overtaken by newer ones {soaked.overtaken:,}; browser sessions {soaked.opened}, "
+        f"failed {soaked.failed}"
     )
     return lines
 
