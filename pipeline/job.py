@@ -10,15 +10,18 @@ import os
 import sys
 import sysconfig
 from pathlib import Path
+from urllib.parse import urlsplit
 
 _PROJECT = str(Path(__file__).resolve().parent.parent)
 if __name__ == "__main__":  # run as a file: its own folder is on the path, the project's is not
     sys.path[0] = _PROJECT
 
+from py4j.protocol import Py4JJavaError
 from pyflink.common import Configuration, Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 
+from pipeline import seals
 from pipeline.alerts.rules import Rules
 from pipeline.checkpoints import newest_saved
 from pipeline.errors import SettingsError
@@ -29,6 +32,8 @@ from pipeline.sink import RedisSink
 from pipeline.source import TradeSource
 
 _RESUME_FROM = "execution.state-recovery.path"
+_RESTORING = "tryRestoreExecutionGraphFromSavepoint"
+"""In the trace of a job that Flink could not begin from a checkpoint: damaged, or of other operators."""
 _SHARD_AND_BATCH = Types.TUPLE([Types.INT(), Types.PRIMITIVE_ARRAY(Types.BYTE())])
 
 
@@ -120,7 +125,20 @@ def run(settings: Settings) -> None:
     env.set_parallelism(settings.parallelism or settings.shards)
     env.set_max_parallelism(KEY_GROUPS)
     build(env, settings)
-    env.execute("candlecast")
+    with seals.sealing(settings.state_dir.resolve() / "checkpoints"):
+        _execute(env, settings)
+
+
+def _execute(env: StreamExecutionEnvironment, settings: Settings) -> None:
+    config = Configuration(j_configuration=env._j_stream_execution_environment.getConfiguration())
+    try:
+        env.execute("candlecast")
+    except Py4JJavaError as error:
+        # Before anything ran: the next start shall not fail at the same one.
+        if _RESTORING in str(error):
+            saved = Path(urlsplit(config.get_string(_RESUME_FROM, "")).path)
+            seals.refuse(settings.state_dir.resolve() / "checkpoints", saved)
+        raise
 
 
 if __name__ == "__main__":
