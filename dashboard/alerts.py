@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from dashboard import session
 from dashboard.alert_settings import AlertSettings, InvalidAlertSettings
 from dashboard.components import browser_component
 from dashboard.services import services
 from pipeline.errors import InvalidTrade
-from pipeline.market import EARLIEST_MS, LATEST_MS, check_symbol
+from pipeline.market import EARLIEST_MS, LATEST_MS, Interval, check_symbol
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,14 @@ def go_to_candle(wanted: Mapping[str, Any]) -> None:
     except (KeyError, TypeError, ValueError, InvalidTrade) as error:
         log.warning("the browser asked for a candle that cannot be: %r (%s)", wanted, error)
         return
-    st.switch_page(session.LIVE_PAGE, query_params={"symbol": symbol, "at": str(at_ms)})
+    at, address = {"at": str(at_ms)}, {"symbol": symbol, "at": str(at_ms)}
+    st.session_state["symbol"] = symbol
+    if st.session_state.get("interval") == Interval.S1.value:  # seconds do not reach back far
+        st.session_state["interval"] = Interval.M1.value
+    try:
+        st.switch_page(session.LIVE_PAGE, query_params=address)
+    except StreamlitAPIException:  # the page we are on binds its symbol to the address: nobody else may set it
+        st.switch_page(session.LIVE_PAGE, query_params=at)
 
 
 def wanted_candle(symbol: str) -> int | None:

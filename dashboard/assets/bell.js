@@ -29,6 +29,7 @@ class Bell {
     this.feed = alertFeed();
     this.handlers = [
       [this.feed, "alert", ({ detail }) => this.#alert(detail)],
+      [this.feed, "change", () => this.#show()],
       [priceLines, "crossed", ({ detail }) => this.#crossed(detail)],
       [priceLines, "change", () => this.#show()],
       [alertSettings, "change", () => this.#show()],
@@ -153,7 +154,10 @@ class Bell {
 
   #show() {
     const { muted, notify } = alertSettings;
-    const words = `Alerts${this.unread ? `, ${this.unread} new` : ""}${muted ? ", toasts muted" : ""}`;
+    const listening = this.feed.connected && this.feed.began;
+    const states = [this.unread && `${this.unread} new`, muted && "toasts muted", !listening && "not connected"];
+    const words = ["Alerts", ...states.filter(Boolean)].join(", ");
+    this.root.dataset.state = listening ? "listening" : "away";
     this.button.setAttribute("aria-label", words);
     this.button.title = words;
     this.button.classList.toggle("muted", muted);
@@ -161,6 +165,9 @@ class Bell {
     this.panel.querySelector("[data-do=toasts]").setAttribute("aria-checked", !muted);
     this.panel.querySelector("[data-do=notify]").setAttribute("aria-checked", notify);
     this.panel.querySelector("h2").hidden = !priceLines.lines.length;
+    const lines = JSON.stringify(priceLines.lines.map((line) => [line, priceLines.isArmed(line)]));
+    if (lines === this.shownLines) return; // a button under the pointer is not to be taken away
+    this.shownLines = lines;
     this.panel.querySelector("ul").replaceChildren(...priceLines.lines.map(lineItem));
   }
 }
