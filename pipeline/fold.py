@@ -152,17 +152,19 @@ class Windows:
     def __init__(self, open_partials: Sequence[Partials] | None = None) -> None:
         self.open_partials = list(open_partials or (no_partials() for _ in INTERVALS))
 
-    def add(self, fresh: Sequence[Partials]) -> None:
+    def add(self, fresh: Sequence[Partials], whole_from_ms: int = 0) -> None:
         """Take in new partials.
 
         ``fresh[i]`` are those that count from ``INTERVALS[i]`` upwards and were too late for the
-        narrower intervals; so each trade goes in once, and rolls up from there.
+        narrower intervals; so each trade goes in once, and rolls up from there. A window that opens
+        before ``whole_from_ms`` began before what can be read: it is left out.
         """
         rolled_up = no_partials()
         for i, interval in enumerate(INTERVALS):
             rolled_up = merge(_join(rolled_up, fresh[i]), interval)
-            if rolled_up.shape[1]:
-                self.open_partials[i] = merge(_join(self.open_partials[i], rolled_up), interval)
+            whole = rolled_up[:, rolled_up[OPEN_TIME] >= whole_from_ms] if whole_from_ms else rolled_up
+            if whole.shape[1]:
+                self.open_partials[i] = merge(_join(self.open_partials[i], whole), interval)
 
     def close(self, watermark_ms: int) -> list[Partials]:
         """Take out the windows that the watermark has passed; one matrix an interval."""

@@ -61,6 +61,10 @@ class Position:
     lost: int = 0
     """Times that the stream had been trimmed past our position before it was read."""
     ahead: Ahead = field(default_factory=Ahead)
+    begins_cut: bool = False
+    """What follows is the rest of a stream whose beginning was trimmed, and folded in an earlier life."""
+    whole_from_ms: int = 0
+    """Windows that open earlier are not whole in that rest: they stay as they were written before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,8 @@ class Batch:
     """Absolute counts since the shard began: trades, late, rejected, lost."""
     is_backlog: bool
     """There is more to read at once, so that forming candles can wait."""
+    whole_from_ms: int = 0
+    """Windows that open earlier began before what could be read."""
     holes: tuple[tuple[int, int], ...] = ()
     """(from, to) in event time: what the stream left out (see HOLE_MS)."""
 
@@ -125,6 +131,7 @@ class Intake:
             totals={name: getattr(position, name) for name in ("trades", "late", "rejected", "lost")},
             is_backlog=is_backlog,
             holes=tuple(holes),
+            whole_from_ms=position.whole_from_ms,
         )
 
     def _decode(
@@ -250,6 +257,10 @@ class _Arrivals:
 
     def _count(self, trades: Records, newest_ms: int) -> None:
         position = self._position
+        if position.begins_cut:
+            # Nothing newer than this can have been in what was trimmed, or these would be late.
+            position.begins_cut = False
+            position.whole_from_ms = newest_ms + self._out_of_order_ms
         self._parts.append(trades)
         self._watermarks.append(position.event_time_ms - self._out_of_order_ms)
         if newest_ms - position.event_time_ms > HOLE_MS:

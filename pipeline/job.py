@@ -45,7 +45,10 @@ def build(env: StreamExecutionEnvironment, settings: Settings) -> None:
     (
         _ticks(env, keys)
         .key_by(lambda key: key, key_type=Types.INT())
-        .process(TradeSource(settings.redis_url, settings.out_of_order_ms, keys), _SHARD_AND_BATCH)
+        .process(
+            TradeSource(settings.redis_url, settings.out_of_order_ms, keys, settings.stream_max_entries),
+            _SHARD_AND_BATCH,
+        )
         .uid("source")
         .name("trades")
         .key_by(lambda shard_and_batch: keys[shard_and_batch[0]], key_type=Types.INT())
@@ -125,7 +128,7 @@ def run(settings: Settings) -> None:
     env.set_parallelism(settings.parallelism or settings.shards)
     env.set_max_parallelism(KEY_GROUPS)
     build(env, settings)
-    with seals.sealing(settings.state_dir.resolve() / "checkpoints"):
+    with seals.sealing(settings.state_dir.resolve() / "checkpoints", settings.checkpoint_ms / 1000):
         _execute(env, settings)
 
 

@@ -57,7 +57,7 @@ class RollUp(KeyedProcessFunction):  # type: ignore[misc]
         saved = self._state.value()
         open_partials, closed_total = pickle.loads(saved) if saved else (None, 0)  # noqa: S301  our own checkpoint
         windows = fold.Windows(open_partials)
-        windows.add(batch.partials)
+        windows.add(batch.partials, batch.whole_from_ms)
         closed = windows.close(batch.watermark_ms)
         closed_total += sum(partials.shape[1] for partials in closed)
         self._state.update(pickle.dumps((windows.open_partials, closed_total)))

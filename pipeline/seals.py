@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,9 @@ log = logging.getLogger(__name__)
 
 _FILE: Final = "seals.json"
 _LOOK_S: Final = 0.25
+_START_S: Final = 60.0
+"""A job may take so long to complete its first."""
+_GRACE_S: Final = 5.0
 _CHUNK: Final = 1 << 20
 
 Seal = dict[str, list[int]]
@@ -44,10 +49,15 @@ def damage(folder: Path, saved: Path) -> str | None:
 
 
 @contextmanager
-def sealing(folder: Path) -> Iterator[None]:
-    """Seal what a job completes below ``folder`` meanwhile, in a thread of our own."""
+def sealing(folder: Path, every_s: float) -> Iterator[None]:
+    """Seal what a job completes below ``folder`` meanwhile, in a thread of our own.
+
+    ``every_s``: how often the job should complete one. If none comes for long, it is said once, for
+    Flink itself tells only its own log.
+    """
     done = threading.Event()
-    thread = threading.Thread(target=_keep_sealing, args=(folder, done), name="seals", daemon=True)
+    work = _Sealing(folder, every_s)
+    thread = threading.Thread(target=work.run, args=(done,), name="seals", daemon=True)
     thread.start()
     try:
         yield
@@ -56,21 +66,46 @@ def sealing(folder: Path) -> Iterator[None]:
         thread.join()
 
 
-def _keep_sealing(folder: Path, done: threading.Event) -> None:
-    told = False
-    while not done.wait(_LOOK_S):
-        try:
-            seal(folder)
-        except OSError as error:  # disk full, or away: checkpoints go on unsealed, and are believed
-            if not told:
-                log.warning("checkpoints cannot be sealed: %s", error)
-            told = True
-        else:
-            told = False
+class _Sealing:
+    def __init__(self, folder: Path, every_s: float) -> None:
+        self._folder = folder
+        self._overdue_after_s = 3 * every_s + _GRACE_S
+        self._last_s = time.monotonic() + _START_S
+        self._cannot = False
+        self._overdue = False
+
+    def run(self, done: threading.Event) -> None:
+        while not done.wait(_LOOK_S):
+            try:
+                self._look(seal(self._folder))
+            except OSError as error:  # disk full, or away: what is not sealed is believed
+                if not self._cannot:
+                    log.warning("checkpoints cannot be sealed: %s", error)
+                self._cannot = True
+
+    def _look(self, has_new: bool) -> None:
+        now_s = time.monotonic()
+        self._cannot = False
+        if has_new:
+            if self._overdue:
+                log.warning("checkpoints are completed again")
+            self._overdue = False
+            self._last_s = now_s
+        elif not self._overdue and now_s - self._last_s > self._overdue_after_s:
+            self._overdue = True
+            free = shutil.disk_usage(self._folder).free
+            log.warning(
+                "no checkpoint was completed for %.0f s (%s has %s bytes free). Candles go on; a crash now "
+                "reads again from the last one. The cause is in Flink's log.",
+                now_s - self._last_s, self._folder, f"{free:,}",
+            )  # fmt: skip
 
 
-def seal(folder: Path) -> None:
-    """Seal each complete checkpoint below ``folder`` that is not, and forget those that are gone."""
+def seal(folder: Path) -> bool:
+    """Seal each complete checkpoint below ``folder`` that is not, and forget those that are gone.
+
+    Whether there was a new one.
+    """
     known = _read(folder)
     seals: dict[str, Seal] = {}
     for metadata in folder.glob("*/chk-*/_metadata"):
@@ -81,6 +116,7 @@ def seal(folder: Path) -> None:
             continue  # Flink has just removed it
     if seals != known:
         _write(folder, seals)
+    return bool(seals.keys() - known.keys())
 
 
 def refuse(folder: Path, saved: Path) -> None:

@@ -103,7 +103,7 @@ def test_one_that_a_job_could_not_begin_from_is_not_tried_again(tmp_path: Path, 
 def test_seals_follow_the_checkpoints_that_come_and_go(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
     folder.mkdir()
-    with seals.sealing(folder):
+    with seals.sealing(folder, 1):
         one = checkpoint(tmp_path, "a/chk-1", 100)
         deadline = time.monotonic() + 10
         while "a/chk-1" not in seals._read(folder) and time.monotonic() < deadline:
@@ -123,6 +123,29 @@ def test_where_seals_cannot_be_written_it_is_said_once_and_the_job_runs_on(
     checkpoint(tmp_path, "a/chk-1", 100)
     (tmp_path / "checkpoints" / "seals.json").mkdir()  # nothing can take its place
     monkeypatch.setattr(seals, "_LOOK_S", 0.01)
-    with seals.sealing(tmp_path / "checkpoints"):
+    with seals.sealing(tmp_path / "checkpoints", 1):
         time.sleep(0.3)
     assert [message[:30] for message in caplog.messages] == ["checkpoints cannot be sealed: "]
+
+
+def test_a_job_that_completes_no_more_checkpoints_is_said_once_and_so_is_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1_000.0]
+    monkeypatch.setattr(seals.time, "monotonic", lambda: clock[0])
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    work = seals._Sealing(folder, 5)
+    for second in range(200):
+        clock[0] = 1_000.0 + second
+        if second == 70:
+            checkpoint(tmp_path, "a/chk-1", 100)
+        if second == 150:
+            checkpoint(tmp_path, "a/chk-2", 200)
+        work._look(seals.seal(folder))
+    assert [message[:35] for message in caplog.messages] == [
+        "no checkpoint was completed for 21 ",
+        "checkpoints are completed again",
+        "no checkpoint was completed for 21 ",
+    ]
+    assert str(folder) in caplog.messages[0] and "bytes free" in caplog.messages[0]
