@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "replay": "play recorded trades through a job of its own, and export the candles",
     "tail": "print the trade entries of a stream as they come",
     "status": "print what runs, and how far it is",
+    "health": "exit code 0 while a part of the pipeline is well",
     "settings": "print every setting, as the README's table or as .env.example",
 }
 

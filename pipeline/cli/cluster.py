@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -19,7 +20,6 @@ from pipeline.cli.connection import without_secret
 from pipeline.cluster import JobControl, nodes
 from pipeline.cluster import run as local
 from pipeline.cluster.keeper import Keeper
-from pipeline.cluster.rest import FlinkUnreachable
 from pipeline.embedded import url_of
 from pipeline.settings import Settings
 
@@ -121,20 +121,14 @@ def _keep(options: argparse.Namespace, settings: Settings) -> None:  # noqa: ARG
     Keeper(settings, stop).run()
 
 
-def _check(options: argparse.Namespace, settings: Settings) -> None:  # noqa: ARG001
-    control = _control(settings)
-    job = control.living()
-    if job is None or job.state != "RUNNING":
-        raise FlinkUnreachable(f"the job is {job.state if job else 'not there'}")
-    print(f"job        {job.id} {job.state}")
-
-
 def _jobmanager(options: argparse.Namespace, settings: Settings) -> None:
     _become(nodes.jobmanager(_folder(), os.environ, _place(options, settings)))
 
 
 def _taskmanager(options: argparse.Namespace, settings: Settings) -> None:
-    _become(nodes.taskmanager(_folder(), os.environ, _place(options, settings), options.slots))
+    # Under its machine's name: one that is started again takes its own place, and can be asked for.
+    name = socket.gethostname()
+    _become(nodes.taskmanager(_folder(), os.environ, _place(options, settings), options.slots, name))
 
 
 def _place(options: argparse.Namespace, settings: Settings) -> nodes.Place:
@@ -179,7 +173,6 @@ _ACTIONS: Final[dict[str, tuple[str, Callable[[argparse.Namespace, Settings], No
     "rescale": ("stop with a savepoint and go on from it with another parallelism", _rescale),
     "run": ("what `up` starts, in the foreground", _run),
     "keep": ("submit the job, and again when the cluster loses it; for containers", _keep),
-    "check": ("exit code 0 if the job is running; for health checks", _check),
     "jobmanager": ("become a JobManager at FLINK_URL; for containers", _jobmanager),
     "taskmanager": ("become a TaskManager of the JobManager at FLINK_URL; for containers", _taskmanager),
 }

@@ -157,6 +157,7 @@ def test_a_job_that_a_killed_jobmanager_forgot_is_submitted_again_and_goes_on(
     cluster: LocalCluster, control: JobControl, client: redis.Redis
 ) -> None:
     trades = market(client, control, parts=2)
+    control.submit()
     stop = threading.Event()
     keeper = threading.Thread(target=Keeper(control._settings, stop).run)
     keeper.start()

@@ -1,0 +1,75 @@
+"""``python -m pipeline health``: exit code 0 while a part is well. For containers' health checks."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import time
+from collections.abc import Callable
+from typing import Final
+
+from pipeline.cli.connection import connected
+from pipeline.cluster.control import JobControl
+from pipeline.errors import CandlecastError
+from pipeline.settings import Settings
+from pipeline.store import Store
+
+SILENT_S: Final = 30.0
+"""A feed or a TaskManager that has not been heard of for so long is ill. Both speak each second."""
+
+
+class Unwell(CandlecastError):
+    """The part is not as it should be."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which part."""
+    parser.add_argument("part", choices=sorted(_CHECKS))
+
+
+def run(options: argparse.Namespace, settings: Settings) -> int:
+    """Print how the part is. Exit code 1, with the reason, if it is not well."""
+    print(f"{options.part}: {_CHECKS[options.part](settings)}")
+    return 0
+
+
+def _feed(settings: Settings) -> str:
+    with connected(settings) as client:
+        feed = Store(client).feed()
+    if not feed:
+        raise Unwell("the feed has never written")
+    return _heard(time.time() - int(feed["updated_at_ms"]) / 1000)
+
+
+def _jobmanager(settings: Settings) -> str:
+    overview = JobControl(settings).rest.overview()
+    return f"{overview['taskmanagers']} TaskManagers, {overview['slots-total']} slots"
+
+
+def _taskmanager(settings: Settings) -> str:
+    """The one on this machine, which registers under the machine's name."""
+    last_ms = JobControl(settings).rest.taskmanagers().get(socket.gethostname())
+    if last_ms is None:
+        raise Unwell(f"no TaskManager {socket.gethostname()} is registered")
+    return _heard(time.time() - last_ms / 1000)
+
+
+def _job(settings: Settings) -> str:
+    job = JobControl(settings).living()
+    if job is None or job.state != "RUNNING":
+        raise Unwell(f"the job is {job.state if job else 'not there'}")
+    return f"{job.id} RUNNING"
+
+
+def _heard(silent_s: float) -> str:
+    if silent_s > SILENT_S:
+        raise Unwell(f"not heard of for {silent_s:.0f} s")
+    return f"heard of {max(0.0, silent_s):.1f} s ago"
+
+
+_CHECKS: Final[dict[str, Callable[[Settings], str]]] = {
+    "feed": _feed,
+    "job": _job,
+    "jobmanager": _jobmanager,
+    "taskmanager": _taskmanager,
+}
