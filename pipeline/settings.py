@@ -176,6 +176,10 @@ class Settings:
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """Read ``environ``; an empty variable counts as unset. SettingsError names what is wrong."""
+    simulator_spike_minutes: int = _setting(
+        "SIMULATOR_SPIKE_MINUTES", 10, _whole(0, 1_440),
+        "About how many minutes lie between two price spikes of the simulated market; 0: none.",
+    )  # fmt: skip
         values: dict[str, Any] = {}
         for setting in fields(cls):
             variable = setting.metadata["variable"]

@@ -212,6 +212,7 @@ class Clock:
 
 NOW_MS = START * 1000 + 43_210_123
 SETTINGS = Settings(simulator_history_minutes=3)
+MARKET = Market(7, 200, SYMBOLS, SETTINGS.simulator_spike_minutes)
 
 
 class TestFeed:
@@ -219,9 +220,8 @@ class TestFeed:
         Clock(NOW_MS).run(redis_client, SETTINGS, 1)
         first_ms = written(redis_client)[0].event_time_ms
         begin = (NOW_MS - 180_000) // 60_000 * 60
-        market = Market(7, 200, SYMBOLS)
         assert begin * 1000 <= first_ms < begin * 1000 + 1_000
-        assert written(redis_client) == golden(market, market.first_state(begin), NOW_MS)
+        assert written(redis_client) == golden(MARKET, MARKET.first_state(begin), NOW_MS)
 
     def test_trades_leave_at_their_event_times_and_not_before(self, redis_client) -> None:
         clock = Clock(NOW_MS)
@@ -237,10 +237,9 @@ class TestFeed:
             clock.run(redis_client, SETTINGS, int(dice.integers(1, 900)))
             clock.now_ms += int(dice.choice([0, 3, 400, 5_000]))  # how long it was down
         clock.run(redis_client, SETTINGS, 2_000)
-        market = Market(7, 200, SYMBOLS)
-        begin = market.first_state((NOW_MS - 180_000) // 60_000 * 60)
+        begin = MARKET.first_state((NOW_MS - 180_000) // 60_000 * 60)
         trades = written(redis_client)
-        assert trades == golden(market, begin, trades[-1].event_time_ms)[: len(trades)]
+        assert trades == golden(MARKET, begin, trades[-1].event_time_ms)[: len(trades)]
         assert clock.now_ms - 1_000 < trades[-1].event_time_ms
 
     def test_an_idle_market_still_beats_four_times_a_second_in_every_shard(self, redis_client) -> None:

@@ -9,6 +9,7 @@ always the same for the same state: a restart that knows the state goes on as if
 * Takers push: a rising price comes with buyers. An order fills in one or several trades of the
   same millisecond, all at the first one's price or those after it a tick further.
 * Sizes are lognormal: many small ones, few very large ones.
+* Where it is asked for, a coin jumps now and then (see ``spikes``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.entry import RECORD, Records
+from pipeline.feed import spikes
 from pipeline.feed.profiles import profile
 
 STEP_MS: Final = 1_000
@@ -68,6 +70,8 @@ class State:
     log_price: Floats
     own: Floats
     next_id: Integers
+    welcome: int = 0
+    """Second of a first spike beside the usual ones, for who has just come; 0: none."""
 
     @property
     def time_ms(self) -> int:
@@ -83,16 +87,21 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Market:
-    """The market of one seed, one mean rate (trades a second) and one list of symbols."""
+    """The market of one seed, one mean rate (trades a second) and one list of symbols.
+
+    About every ``spike_minutes`` one of them jumps; 0: never.
+    """
 
     seed: int
     rate: float
     symbols: tuple[str, ...]
+    spike_minutes: int = 0
 
-    def first_state(self, step: int) -> State:
+    def first_state(self, step: int, welcome: int = 0) -> State:
         """The market before its first second ``step``."""
         none = np.zeros(len(self.symbols))
-        return State(step, 0.0, 0.0, 0.0, self._coins.log_price.copy(), none, none.astype(np.int64) + 1)
+        ids = none.astype(np.int64) + 1
+        return State(step, 0.0, 0.0, 0.0, self._coins.log_price.copy(), none, ids, welcome)
 
     def advance(self, state: State) -> Step:
         """The second ``state.step``."""
@@ -114,8 +123,13 @@ class Market:
         )
         usual = root * np.hypot(coins.beta * _MARKET_VOLATILITY * loudness, deviation)
 
+        crowd = np.ones(len(self.symbols))
+        for spike in spikes.active(self.seed, self.spike_minutes, len(self.symbols), state.step, state.welcome):
+            moves[spike.coin] += spike.moves(state.step, _SUBSTEPS)
+            crowd[spike.coin] += spike.crowd(state.step)
+
         activity = math.exp(_CALM_TRADES * (slow + fast)) * (1 + _NEWS_TRADES * news) / _MEAN_ACTIVITY
-        orders = rng.poisson(self.rate * _LAST_FILL * activity * coins.share)
+        orders = rng.poisson(self.rate * _LAST_FILL * activity * coins.share * crowd)
         trades = self._trades(rng, state, orders, moves, usual)
         return Step(
             trades,
@@ -173,6 +187,8 @@ class Market:
             {
                 "seed": self.seed,
                 "rate": self.rate,
+                "spikes": self.spike_minutes,
+                "welcome": state.welcome,
                 "step": state.step,
                 "mood": [state.slow, state.fast, state.news],
                 "coins": dict(zip(self.symbols, coins, strict=True)),
@@ -188,7 +204,7 @@ class Market:
                 there = other.symbols.index(symbol)
                 for name in ("log_price", "own", "next_id"):
                     getattr(mine, name)[here] = getattr(state, name)[there]
-        return replace(mine, slow=state.slow, fast=state.fast, news=state.news)
+        return replace(mine, slow=state.slow, fast=state.fast, news=state.news, welcome=state.welcome)
 
     @cached_property
     def _coins(self) -> _Coins:
@@ -225,7 +241,9 @@ def load(text: str) -> tuple[Market, State]:
     """What :meth:`Market.save` wrote."""
     saved = json.loads(text)
     log_price, own, next_id = zip(*saved["coins"].values(), strict=True)
-    market = Market(saved["seed"], saved["rate"], tuple(saved["coins"]))
+    # A state of before there were spikes has none of them.
+    market = Market(saved["seed"], saved["rate"], tuple(saved["coins"]), saved.get("spikes", 0))
     slow, fast, news = saved["mood"]
     ids = np.array(next_id, np.int64)
-    return market, State(saved["step"], slow, fast, news, np.array(log_price), np.array(own), ids)
+    welcome = saved.get("welcome", 0)
+    return market, State(saved["step"], slow, fast, news, np.array(log_price), np.array(own), ids, welcome)

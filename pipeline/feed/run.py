@@ -62,7 +62,8 @@ def _feed(settings: Settings, client: redis.Redis, stop: threading.Event) -> Cal
             "simulator",
             source="simulator",
             simulated=True,
-            detail=f"A simulated market (seed {settings.simulator_seed}): invented prices, no one's trades",
+            detail=f"A simulated market (seed {settings.simulator_seed}): invented prices and spikes, "
+            "no one's trades",
             stop=stop,
         )
         return lambda: Simulator(settings, writer).run()

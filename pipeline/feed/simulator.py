@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_MS = 250
 """Longest silence of a live feed: an idle coin's candle closes this much later at most."""
+WELCOME_AFTER_MS = 30_000
+"""A new market's first spike begins in the first full minute after so long: who has just come sees
+one within three minutes, when the page has been up for a while."""
 _FAR_BEHIND_MS = 10_000
 """From here on catching up is bulk writing, and waits for the job."""
 
@@ -40,7 +43,12 @@ class Simulator:
         self._settings = settings
         self._writer = writer
         self._now_ms = now_ms
-        self._wanted = Market(settings.simulator_seed, settings.simulator_rate, settings.symbols)
+        self._wanted = Market(
+            settings.simulator_seed,
+            settings.simulator_rate,
+            settings.symbols,
+            settings.simulator_spike_minutes,
+        )
         self._market = self._wanted
         self._state: State
         self._released = 0
@@ -62,7 +70,8 @@ class Simulator:
             if not self._settings.simulator_history_minutes:
                 earliest = self._now_ms() // STEP_MS
             log.info("simulator: a new market, from %d minutes ago", (self._now_ms() // 1000 - earliest) // 60)
-            self._state = self._market.first_state(earliest)
+            welcome = (self._now_ms() + WELCOME_AFTER_MS) // 60_000 * 60 + 60
+            self._state = self._market.first_state(earliest, welcome)
             self._writer.write((), NO_TRADES, f"{earliest}:0", state=self._market.save(self._state))
             return
         self._market, self._state = load(found.state)
