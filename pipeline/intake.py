@@ -65,6 +65,8 @@ class Position:
     """What follows is the rest of a stream whose beginning was trimmed, and folded in an earlier life."""
     whole_from_ms: int = 0
     """Windows that open earlier are not whole in that rest: they stay as they were written before."""
+    rewound: int = 0
+    """Times that Redis had lost what it had confirmed, or was another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,12 @@ class Batch:
     """Windows that open earlier began before what could be read."""
     holes: tuple[tuple[int, int], ...] = ()
     """(from, to) in event time: what the stream left out (see HOLE_MS)."""
+    late_origins: tuple[str, ...] = ()
+    """The stream entry that each of ``late`` stood in."""
+    rewind_to: str | None = None
+    """Before this batch, go back to how everything was after the entry of this id."""
+    keep: bool = False
+    """After this batch, keep a state that can be gone back to."""
 
 
 class Intake:
@@ -113,9 +121,9 @@ class Intake:
         """Fold ``raw_entries`` (in stream order) and move ``position`` past them."""
         rejected: list[Rejected] = []
         holes: list[tuple[int, int]] = []
-        trades, watermarks = self._decode(position, raw_entries, rejected, holes)
+        trades, watermarks, origins = self._decode(position, raw_entries, rejected, holes)
         late: list[str] = []
-        partials = _fold_on_time(trades, watermarks, tuple(position.symbols), late)
+        partials, late_places = _fold_on_time(trades, watermarks, tuple(position.symbols), late)
         position.trades += len(trades)
         position.late += len(late)
         position.rejected += len(rejected)
@@ -128,10 +136,13 @@ class Intake:
             event_time_ms=position.event_time_ms,
             late=tuple(late),
             rejected=tuple(rejected),
-            totals={name: getattr(position, name) for name in ("trades", "late", "rejected", "lost")},
+            totals={
+                name: getattr(position, name) for name in ("trades", "late", "rejected", "lost", "rewound")
+            },
             is_backlog=is_backlog,
             holes=tuple(holes),
             whole_from_ms=position.whole_from_ms,
+            late_origins=tuple(origins[place] for place in late_places),
         )
 
     def _decode(
@@ -140,8 +151,8 @@ class Intake:
         raw_entries: Sequence[RawEntry],
         rejected: list[Rejected],
         holes: list[tuple[int, int]],
-    ) -> tuple[Records, fold.Ints]:
-        """All possible trades, symbols by the shard's codes, each with its watermark on arrival."""
+    ) -> tuple[Records, fold.Ints, _Origins]:
+        """All possible trades, symbols by the shard's codes, each with its watermark and entry."""
         arrivals = _Arrivals(position, self._out_of_order_ms, rejected, holes)
         for raw_id, fields in raw_entries:
             position.entry_id = raw_id.decode("ascii")
@@ -152,6 +163,17 @@ class Intake:
             else:
                 arrivals.add(one)
         return arrivals.joined()
+
+
+class _Origins:
+    """Of trades one behind the other, the stream entry at which each came to count."""
+
+    def __init__(self, entry_ids: Sequence[str], ends: fold.Ints) -> None:
+        self._entry_ids = entry_ids
+        self._ends = ends
+
+    def __getitem__(self, place: int) -> str:
+        return self._entry_ids[int(np.searchsorted(self._ends, place, side="right"))]
 
 
 class _Arrivals:
@@ -170,12 +192,14 @@ class _Arrivals:
         self._holes = holes
         self._parts: list[Records] = []
         self._watermarks: list[int] = []
+        self._entry_ids: list[str] = []
 
-    def joined(self) -> tuple[Records, fold.Ints]:
-        """All trades that count, and a watermark for each."""
+    def joined(self) -> tuple[Records, fold.Ints, _Origins]:
+        """All trades that count, a watermark for each, and the entry of each."""
         trades = np.concatenate(self._parts) if self._parts else np.empty(0, entry.RECORD)
         lengths = [len(part) for part in self._parts]
-        return trades, np.repeat(np.array(self._watermarks, np.int64), lengths)
+        origins = _Origins(self._entry_ids, np.cumsum(lengths))
+        return trades, np.repeat(np.array(self._watermarks, np.int64), lengths), origins
 
     def add(self, one: Entry) -> None:
         position = self._position
@@ -262,6 +286,7 @@ class _Arrivals:
             position.begins_cut = False
             position.whole_from_ms = newest_ms + self._out_of_order_ms
         self._parts.append(trades)
+        self._entry_ids.append(position.entry_id)
         self._watermarks.append(position.event_time_ms - self._out_of_order_ms)
         if newest_ms - position.event_time_ms > HOLE_MS:
             self._note_hole(int(trades["event_time_ms"].min()))
@@ -279,16 +304,17 @@ def _latest_ms(entry_id: str) -> int:
 
 def _fold_on_time(
     trades: Records, watermarks: fold.Ints, symbols: Sequence[str], late: list[str]
-) -> tuple[fold.Partials, ...]:
-    """Partials for each interval upwards of which their trades are on time; late ones are noted."""
+) -> tuple[tuple[fold.Partials, ...], list[int]]:
+    """Partials for each interval upwards of which their trades are on time, and where the late ones stood."""
     times = np.ascontiguousarray(trades["event_time_ms"])
     first = fold.first_interval_on_time(times, watermarks)
     if not first.any():
-        return (_fold(trades), *(fold.no_partials() for _ in INTERVALS[1:]))
-    for i in np.flatnonzero(first):
+        return (_fold(trades), *(fold.no_partials() for _ in INTERVALS[1:])), []
+    places = np.flatnonzero(first).tolist()
+    for i in places:
         missed = ",".join(interval.value for interval in INTERVALS[: first[i]])
         late.append(_trade_json(trades[i], symbols, missed))
-    return tuple(_fold(trades[first == i]) for i in range(len(INTERVALS)))
+    return tuple(_fold(trades[first == i]) for i in range(len(INTERVALS))), places
 
 
 def _fold(trades: Records) -> fold.Partials:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import redis
+
+_T = TypeVar("_T")
 
 RETRYABLE: Final = (
     redis.ConnectionError,  # away, restarting, or loading its file
@@ -19,7 +22,7 @@ RETRYABLE: Final = (
 _OUTAGE_WORDS: Final = ("MISCONF", "MASTERDOWN", "NOREPLICAS")  # cannot write its disk, or has no peer
 
 FIRST_WAIT_S: Final = 0.05
-LONGEST_WAIT_S: Final = 2.0
+LONGEST_WAIT_S: Final = 1.0
 
 
 def is_outage(error: redis.RedisError) -> bool:
@@ -56,3 +59,47 @@ class Backoff:
         if self._failures:
             self._log.warning("%s: Redis is back after %d attempts", self._what, self._failures)
         self._failures = 0
+
+
+def until_done(attempt: Callable[[], _T], backoff: Backoff, pause: Callable[[float], object]) -> _T:
+    """What ``attempt`` returns, however long Redis is away; ``pause`` waits, and may raise to give up.
+
+    Whatever is no outage is raised.
+    """
+    while True:
+        try:
+            result = attempt()
+        except redis.RedisError as error:
+            if not is_outage(error):
+                raise
+            pause(backoff.failed(error))
+        else:
+            backoff.succeeded()
+            return result
+
+
+class Connects:
+    """Counts the connections a client makes; answers the count when called.
+
+    redis-py connects again on its own when it finds a connection closed, and tells nobody: the
+    Redis behind the next answer may be another one. ``check`` is called with each new connection
+    before its first use; what it raises, the one who wanted to use the connection gets.
+    """
+
+    def __init__(self, client: redis.Redis, check: Callable[[Any], None] = lambda _: None) -> None:
+        self._count = 0
+        self._check = check
+        pool: Any = client.connection_pool
+        pool.connection_kwargs["redis_connect_func"] = self._connected
+
+    def __call__(self) -> int:
+        return self._count
+
+    def _connected(self, connection: Any) -> None:
+        connection.on_connect()
+        self._count += 1
+        try:
+            self._check(connection)
+        except BaseException:
+            connection.disconnect()  # unchecked, it must not be used
+            raise

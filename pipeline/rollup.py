@@ -18,6 +18,7 @@ from pipeline.alerts.watch import Watch
 from pipeline.candle_writer import Revisions
 from pipeline.intake import Batch
 from pipeline.market import INTERVALS, Alert, Interval
+from pipeline.past import Past
 
 WIDE_GAP_S: Final = 0.5
 """Longest age of a forming candle of 5m and more: its last digits interest nobody sooner."""
@@ -44,6 +45,9 @@ class RollUp(KeyedProcessFunction):  # type: ignore[misc]
         self._watched: ValueState = runtime_context.get_state(
             ValueStateDescriptor("alerts", Types.PICKLED_BYTE_ARRAY())
         )
+        self._past: ValueState = runtime_context.get_state(
+            ValueStateDescriptor("past", Types.PICKLED_BYTE_ARRAY())
+        )
         self._watches: dict[int, Watch] = {}
         self._forming: dict[int, Forming] = {}
 
@@ -54,6 +58,8 @@ class RollUp(KeyedProcessFunction):  # type: ignore[misc]
     ) -> Iterator[Revisions]:
         shard, pickled = shard_and_batch
         batch: Batch = pickle.loads(pickled)  # noqa: S301  made by our own source
+        if batch.rewind_to is not None:
+            self._go_back(shard, batch.rewind_to)
         saved = self._state.value()
         open_partials, closed_total = pickle.loads(saved) if saved else (None, 0)  # noqa: S301  our own checkpoint
         windows = fold.Windows(open_partials)
@@ -63,13 +69,29 @@ class RollUp(KeyedProcessFunction):  # type: ignore[misc]
         self._state.update(pickle.dumps((windows.open_partials, closed_total)))
         forming = self._forming.setdefault(shard, Forming())
         due = forming.due(windows.open_partials, batch, time.monotonic())
-        yield Revisions(
-            batch=batch,
-            closed=closed,
-            forming=due,
-            closed_total=closed_total,
-            alerts=self._alerts(shard, batch, closed[_M1], due[_M1]),
-        )
+        alerts = self._alerts(shard, batch, closed[_M1], due[_M1])
+        if batch.keep:
+            self._keep(batch.entry_id)
+        yield Revisions(batch=batch, closed=closed, forming=due, closed_total=closed_total, alerts=alerts)
+
+    def _keep(self, entry_id: str) -> None:
+        past = Past.load(self._past.value())
+        past.keep(entry_id, pickle.dumps((self._state.value(), self._watched.value())))
+        self._past.update(past.save())
+
+    def _go_back(self, shard: int, entry_id: str) -> None:
+        """Be as we were after ``entry_id``: Redis has lost what came later, and it will come again."""
+        past = Past.load(self._past.value())
+        _, kept = past.back_to(entry_id)
+        windows, watched = pickle.loads(kept) if kept else (None, None)  # noqa: S301  our own checkpoint
+        for state, value in ((self._state, windows), (self._watched, watched)):
+            if value is None:
+                state.clear()
+            else:
+                state.update(value)
+        self._past.update(past.save())
+        self._watches.pop(shard, None)
+        self._forming.pop(shard, None)
 
     def _alerts(
         self, shard: int, batch: Batch, closed: fold.Partials, forming: fold.Partials

@@ -81,7 +81,10 @@ class TradeSource(KeyedProcessFunction):  # type: ignore[misc]
         saved = self._state.value()
         position = pickle.loads(saved) if saved else Position()  # noqa: S301  our own checkpoint
         intake = Intake(shard, self._out_of_order_ms)
-        self._shards[shard] = _Shard(shard, intake, position, self._max_entries)
+        past = Past.load(self._past.value())
+        self._shards[shard] = ShardReader(
+            self._client, self._connects, intake, shard, position, past, self._max_entries
+        )
         log.info("shard %d: reading on from entry %s", shard, position.entry_id)
         if poll:
             ctx.timer_service().register_processing_time_timer(1)

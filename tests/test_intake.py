@@ -111,7 +111,7 @@ def test_any_cut_into_polls_gives_the_same_candles_late_records_and_totals(
     assert shard.closed == closed
     assert [(trade["trade_id"], trade["missed"]) for trade in shard.late] == late
     trades = sum(len(deals) for deals, _ in entries)
-    assert batch.totals == {"trades": trades, "late": len(late), "rejected": 0, "lost": 0}
+    assert batch.totals == {"trades": trades, "late": len(late), "rejected": 0, "lost": 0, "rewound": 0}
     assert (batch.entry_id, batch.event_time_ms) == (raw[-1][0].decode(), END_OF_STREAM)
 
 
@@ -154,7 +154,7 @@ def test_a_trade_late_for_every_interval_is_counted_and_noted_and_changes_no_can
     batch = shard.poll(stream(fields([Deal(0, T0 + 1, 2, 9, 1, True)]), END))
     assert shard.closed == before
     assert shard.late[0]["missed"] == "1s,1m,5m,15m,1h"
-    assert batch.totals == {"trades": 2, "late": 1, "rejected": 0, "lost": 0}
+    assert batch.totals == {"trades": 2, "late": 1, "rejected": 0, "lost": 0, "rewound": 0}
 
 
 def test_trades_of_one_entry_never_make_each_other_late() -> None:
@@ -210,7 +210,7 @@ def test_a_torn_entry_is_rejected_whole_with_its_origin_and_costs_its_neighbours
     assert (reason, origin) == (f"torn entry: {why}", "2-0")
     assert words in record
     assert shard.closed[0] == golden([before, after])
-    assert batch.totals == {"trades": 2, "late": 0, "rejected": 1, "lost": 0}
+    assert batch.totals == {"trades": 2, "late": 0, "rejected": 1, "lost": 0, "rewound": 0}
 
 
 def test_impossible_records_are_rejected_one_by_one_with_their_place_and_never_move_the_watermark() -> None:
@@ -241,7 +241,7 @@ def test_impossible_records_are_rejected_one_by_one_with_their_place_and_never_m
     assert [(one["trade_id"], one["symbol"]) for one in shown] == [(i, "ETH") for i in (2, 3, 4, 5, 6, 7, 8)]
     assert (shown[1]["quantity"], shown[6]["side"]) == ("-0.00000001", 2)
     assert batch.event_time_ms == T0 + 20
-    assert batch.totals == {"trades": 2, "late": 0, "rejected": 7, "lost": 0}
+    assert batch.totals == {"trades": 2, "late": 0, "rejected": 7, "lost": 0, "rewound": 0}
     shard.poll(stream(END))
     assert shard.closed[0] == golden(good)
 
@@ -265,7 +265,7 @@ def test_a_trade_dated_after_its_entry_was_written_is_rejected_and_makes_nothing
         ("event time is in the future", f"{T0}-0:0"),
         ("event time is in the future", f"{T0}-1:1"),
     ]
-    assert batch.totals == {"trades": 2, "late": 0, "rejected": 2, "lost": 0}
+    assert batch.totals == {"trades": 2, "late": 0, "rejected": 2, "lost": 0, "rewound": 0}
     assert shard.closed[0] == golden(good)
 
 
