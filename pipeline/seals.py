@@ -70,7 +70,8 @@ class _Sealing:
     def __init__(self, folder: Path, every_s: float) -> None:
         self._folder = folder
         self._overdue_after_s = 3 * every_s + _GRACE_S
-        self._last_s = time.monotonic() + _START_S
+        self._last_s = time.monotonic()
+        self._patience_s = _START_S
         self._cannot = False
         self._overdue = False
 
@@ -90,8 +91,8 @@ class _Sealing:
             if self._overdue:
                 log.warning("checkpoints are completed again")
             self._overdue = False
-            self._last_s = now_s
-        elif not self._overdue and now_s - self._last_s > self._overdue_after_s:
+            self._last_s, self._patience_s = now_s, self._overdue_after_s
+        elif not self._overdue and now_s - self._last_s > self._patience_s:
             self._overdue = True
             free = shutil.disk_usage(self._folder).free
             log.warning(

@@ -142,11 +142,28 @@ class ShardReader:
                 survived = BEGINNING
             if order(survived) < order(position.entry_id):
                 self._return_to(survived)
-        if self.position.entry_id == BEGINNING and written and entries >= self._max_entries:
-            # An earlier life had folded more than is left: what is cut must not replace what was whole.
-            self.position.begins_cut = True
+        if self.position.entry_id == BEGINNING and written:
+            self._begin_again(written.decode(), is_trimmed=entries >= self._max_entries)
         self.position.instance = instance.decode()
         return True
+
+    def _begin_again(self, folded: str, is_trimmed: bool) -> None:
+        """An earlier life had folded up to entry ``folded``, and has left no checkpoint."""
+        if not is_trimmed:
+            log.warning("%s: no checkpoint: reading all of it again", self._stream)
+            return
+        # What is cut must not replace what was whole.
+        self.position.begins_cut = True
+        log.warning(
+            "%s: no checkpoint, and the stream was trimmed: reading again what is left of it; candles that "
+            "began before stay as they were written", self._stream,
+        )  # fmt: skip
+        first = self._client.xrange(self._stream, count=1)
+        if first and order(first[0][0].decode()) > order(folded):
+            self.position.lost += 1
+            log.warning(
+                "%s: trades between entries %s and %s are lost", self._stream, folded, first[0][0].decode()
+            )
 
     def _return_to(self, survived: str) -> None:
         entry_id, saved = self.past.back_to(survived)
