@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pipeline.errors import InvalidEntry, InvalidTrade
 from pipeline.market import check_symbol
+
+GAPS_KEPT: Final = 1_000
+"""Newest gaps that Redis keeps; older ones lie before the history that pages show."""
 
 
 class Gap(NamedTuple):

@@ -58,9 +58,17 @@ def _flink_url(text: str) -> str:
 
 
 def _feed(text: str) -> str:
-    if text == "simulator" or text.startswith("replay:"):
+    if text in {"auto", "simulator"} or re.fullmatch("replay:.+", text):
         return text
-    raise ValueError("must be simulator or replay:FILE")
+    if re.fullmatch(r"exchange:[a-z0-9]+(,[a-z0-9]+)*", text):
+        return text
+    raise ValueError("must be auto, simulator, exchange:NAME (or NAME,NAME) or replay:FILE")
+
+
+def _quote(text: str) -> str:
+    if not re.fullmatch(r"[A-Z0-9]{2,10}", text.upper()):
+        raise ValueError("must be a currency such as USD or USDT")
+    return text.upper()
 
 
 def _speed(text: str) -> float | None:
@@ -112,7 +120,18 @@ class Settings:
         "STATE_DIR", Path(".candlecast"), Path,
         "Folder of the embedded run: Redis file, checkpoints, logs.",
     )  # fmt: skip
-    feed: str = _setting("FEED", "simulator", _feed, "Where trades come from: simulator or replay:FILE.")
+    feed: str = _setting(
+        "FEED", "simulator", _feed,
+        "Where trades come from: auto, simulator, exchange:NAME (or NAME,NAME) or replay:FILE.",
+    )  # fmt: skip
+    quote: str | None = _setting(
+        "QUOTE", None, _quote,
+        "Currency that exchanges' markets are quoted in. Unset: USD where there is one, else USDT, USDC.",
+    )  # fmt: skip
+    exchange_relay: str | None = _setting(
+        "EXCHANGE_RELAY", None, _web_url,
+        "Relay between us and the exchanges: requests go to RELAY/HOST/PATH. Unset: straight to them.",
+    )  # fmt: skip
     replay_speed: float | None = _setting(
         "REPLAY_SPEED", None, _speed,
         "How fast FEED=replay:FILE plays: seconds of the recording a second. Unset or max: as fast as it goes.",
@@ -157,6 +176,10 @@ class Settings:
         "SIMULATOR_HISTORY_MINUTES", 180, _whole(0, 7 * 24 * 60),
         "Past that the simulator writes on its first start.",
     )  # fmt: skip
+    simulator_spike_minutes: int = _setting(
+        "SIMULATOR_SPIKE_MINUTES", 10, _whole(0, 1_440),
+        "About how many minutes lie between two price spikes of the simulated market; 0: none.",
+    )  # fmt: skip
     allowed_origins: tuple[str, ...] = _setting(
         "ALLOWED_ORIGINS", (), _origins,
         "Origins besides our own whose pages may open WebSockets, joined by commas.",
@@ -172,37 +195,6 @@ class Settings:
         "Secret that WebSocket clients must show, as a Bearer header or a subprotocol. Unset: none.",
         secret=True,
     )  # fmt: skip
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> Settings:
-        """Read ``environ``; an empty variable counts as unset. SettingsError names what is wrong."""
-    simulator_spike_minutes: int = _setting(
-        "SIMULATOR_SPIKE_MINUTES", 10, _whole(0, 1_440),
-        "About how many minutes lie between two price spikes of the simulated market; 0: none.",
-    )  # fmt: skip
-        values: dict[str, Any] = {}
-        for setting in fields(cls):
-            variable = setting.metadata["variable"]
-            text = environ.get(variable, "").strip()
-            if not text:
-                continue
-            try:
-                values[setting.name] = setting.metadata["read"](text)
-            except ValueError as error:
-                shown = "(secret)" if setting.metadata["secret"] else repr(text)
-                raise SettingsError(f"{variable}={shown}: {error}") from None
-        return cls(**values)
-
-    def to_env(self) -> dict[str, str]:
-        """The variables that make another process read the same settings."""
-        env = {}
-        for setting in fields(self):
-            value = getattr(self, setting.name)
-            if isinstance(value, tuple):
-                value = ",".join(value)
-            if value is not None:
-                env[setting.metadata["variable"]] = os.fspath(value) if isinstance(value, Path) else str(value)
-        return env
     alert_move_percent: Decimal = _setting(
         "ALERT_MOVE_PERCENT", Decimal(5), _decimal(1_000),
         "PRICE_SPIKE, PRICE_DROP: a minute's close over or under its open by more than this. 0: off.",
@@ -246,3 +238,30 @@ class Settings:
         "Key of the HMAC-SHA256 that signs each POST. Unset: not signed.",
         secret=True,
     )  # fmt: skip
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read ``environ``; an empty variable counts as unset. SettingsError names what is wrong."""
+        values: dict[str, Any] = {}
+        for setting in fields(cls):
+            variable = setting.metadata["variable"]
+            text = environ.get(variable, "").strip()
+            if not text:
+                continue
+            try:
+                values[setting.name] = setting.metadata["read"](text)
+            except ValueError as error:
+                shown = "(secret)" if setting.metadata["secret"] else repr(text)
+                raise SettingsError(f"{variable}={shown}: {error}") from None
+        return cls(**values)
+
+    def to_env(self) -> dict[str, str]:
+        """The variables that make another process read the same settings."""
+        env = {}
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if isinstance(value, tuple):
+                value = ",".join(value)
+            if value is not None:
+                env[setting.metadata["variable"]] = os.fspath(value) if isinstance(value, Path) else str(value)
+        return env

@@ -14,7 +14,7 @@ import redis
 
 from pipeline import keys
 from pipeline.errors import InvalidEntry
-from pipeline.gap import Agreement, Gap
+from pipeline.gap import GAPS_KEPT, Agreement, Gap
 from pipeline.market import Interval
 from pipeline.merging import Timed, merged
 
@@ -25,8 +25,6 @@ Record = dict[str, str]
 """One entry of a capped stream: its fields, and its ``id``."""
 
 _SHARDS_AT_ONCE: Final = 16
-GAPS_KEPT: Final = 1_000
-"""Newest gaps that Redis keeps; older ones lie before the history that pages show."""
 
 
 class Store:
@@ -151,8 +149,6 @@ def _text(value: bytes | str) -> str:
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
 
 
-def _fields(found: dict[Any, Any]) -> Record:
-    return {_text(name): _text(value) for name, value in found.items()}
 def _timed(found: Sequence[tuple[bytes | str, float]]) -> list[Timed]:
     return [(int(open_time_ms), _text(member)) for member, open_time_ms in found]
 
@@ -166,3 +162,5 @@ def _read(read: Callable[[str], _T], text: str) -> _T | None:
         return None
 
 
+def _fields(found: dict[Any, Any]) -> Record:
+    return {_text(name): _text(value) for name, value in found.items()}

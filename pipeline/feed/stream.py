@@ -15,7 +15,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ from pipeline.entry import END_OF_STREAM, RECORD, Records, encode
 from pipeline.feed.backlog import Backlog
 from pipeline.feed.patience import FeedStopped, patiently
 from pipeline.feed.transaction import Command, GuardedTransactions
+from pipeline.gap import GAPS_KEPT, Gap
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -125,12 +126,15 @@ class TradeWriter:
         state: str | None = None,
         heartbeat_ms: int = 0,
         rejected: Sequence[Rejected] = (),
+        gaps: Sequence[Gap] = (),
+        about: Mapping[str, str | int] | None = None,
     ) -> None:
         """Append ``trades`` (records of entry.RECORD that point into ``symbols``), exactly once.
 
         ``position`` differs from that of the write before. ``state`` is kept beside it until
-        another is given. ``heartbeat_ms`` goes to every shard, after the trades. PositionMoved if
-        another writer, or a wiped Redis, came between.
+        another is given. ``heartbeat_ms`` goes to every shard, after the trades. ``gaps`` are kept for
+        pages, and ``about`` is what the feed says of itself by now (fields of ``keys.FEED``).
+        PositionMoved if another writer, or a wiped Redis, came between.
         """
         if position.encode() == self._guarded.left:
             raise ValueError(f"two writes with the same position {position!r}")
@@ -139,7 +143,8 @@ class TradeWriter:
             *(self._xadd(part) for part in parts),
             *(() if state is None else [("SET", self._state_key, state)]),
             *_report(rejected),
-            *self._introduce(len(trades)),
+            *(_xadd(keys.GAPS, GAPS_KEPT, {"gap": gap.to_json()}) for gap in gaps),
+            *self._introduce(len(trades), about),
         ]
         replies = patiently(lambda: self._guarded.apply(commands, position.encode()), self.stop)
         self._introduced = True
@@ -149,13 +154,13 @@ class TradeWriter:
             for part, entry_id in zip(parts, replies, strict=False):
                 self._backlog.wrote(part.shard, entry_id, part.trades)
 
-    def heartbeat(self, event_time_ms: int) -> None:
+    def heartbeat(self, event_time_ms: int, about: Mapping[str, str | int] | None = None) -> None:
         """Tell every shard that no trade before ``event_time_ms`` follows. Leaves the position.
 
         One that was sent twice, after a lost connection, says nothing new.
         """
         parts = self._parts((), NO_TRADES, event_time_ms)
-        commands = [*map(self._xadd, parts), *self._introduce(0)]
+        commands = [*map(self._xadd, parts), *self._introduce(0, about)]
         patiently(lambda: self._guarded.apply(commands), self.stop)
 
     def end_of_stream(self) -> None:
@@ -206,19 +211,29 @@ class TradeWriter:
     def _xadd(self, part: _Part) -> Command:
         return _xadd(keys.trades_stream(part.shard), self._max_entries, part.fields)
 
-    def _introduce(self, trades: int) -> list[Command]:
+    def tell(self, about: Mapping[str, str | int]) -> None:
+        """Say how the feed is, with nothing else to write: it lives, though no exchange may."""
+        patiently(lambda: self._guarded.apply(self._introduce(0, about)), self.stop)
+
+    def _introduce(self, trades: int, more: Mapping[str, str | int] | None = None) -> list[Command]:
         """What the feed says of itself; all of it with the first write, and to a new Redis."""
-        about: Command = ("updated_at_ms", time.time_ns() // 1_000_000)
+        news = [text for field in (more or {}).items() for text in field]
+        about: Command = ("updated_at_ms", time.time_ns() // 1_000_000, *map(_plain, news))
         counted: Command = ("HINCRBY", keys.FEED, "trades", trades)
         if self._introduced:
             return [("HSET", keys.FEED, *about), counted]
         named: Command = ("SETNX", keys.INSTANCE, secrets.token_hex(8))
-        return [("HSET", keys.FEED, *self._about, *about), counted, named]
+        others: Command = ("HDEL", keys.FEED, "state", "clock_offset_ms")  # what another feed said
+        return [others, ("HSET", keys.FEED, *self._about, *about), counted, named]
 
 
 def _xadd(stream: str, max_entries: int, fields: dict[str, str | bytes | int]) -> Command:
     flat = [text for field in fields.items() for text in field]
     return ("XADD", stream, "MAXLEN", "~", max_entries, "*", *flat)
+
+
+def _plain(value: str | int) -> bytes | int:
+    return _utf8(value) if isinstance(value, str) else value
 
 
 def _utf8(text: str) -> bytes:
