@@ -4,10 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell bin/find-python)
 
-.PHONY: help run test check format bench screenshots lock clean
+.PHONY: help run cluster cluster-down settings test check format bench screenshots lock clean
 
 help:
 	@echo "make run          start everything: http://localhost:8501"
+	@echo "make cluster      Redis, feed, and the job on a Flink cluster of two TaskManagers, in the background"
+	@echo "make cluster-down end it"
+	@echo "make settings     put the settings into README.md and .env.example"
 	@echo "make test         check, then all tests (real Redis, real Flink, real browser)"
 	@echo "make check        format, lint and types, without changing a file"
 	@echo "make format       put the format right"
@@ -18,6 +21,20 @@ help:
 
 run: $(VENV)/run.stamp
 	@trap 'asked=yes' INT; $(BIN)/streamlit run app.py || [ "$$asked" ] # Ctrl-C is no error
+
+# A state folder of its own: its streams are split into other shards than those of make run.
+cluster cluster-down: export STATE_DIR := .candlecast-cluster
+cluster cluster-down: export SHARDS ?= 4
+cluster cluster-down: export PARALLELISM ?= 2
+
+cluster: $(VENV)/run.stamp
+	@$(BIN)/python -m pipeline cluster up
+
+cluster-down: $(VENV)/run.stamp
+	@$(BIN)/python -m pipeline cluster down
+
+settings: $(VENV)/run.stamp
+	@$(BIN)/python -m pipeline settings --write
 
 test: check
 	$(BIN)/python -m pytest
@@ -53,5 +70,5 @@ lock:
 	bin/lock "$(PYTHON)"
 
 clean:
-	rm -rf $(VENV) .candlecast .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .candlecast .candlecast-cluster .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name in {"up", "run", "taskmanager"}:
             action.add_argument("--slots", type=_some, default=2, help="slots a TaskManager (default 2)")
         if name in {"jobmanager", "taskmanager"}:
+            action.add_argument("--rpc-port", type=int, default=6123, help="the JobManager's (default 6123)")
             action.add_argument(
                 "--bind-host", default="localhost", help="interface to listen on (default localhost)"
             )
@@ -135,6 +136,7 @@ def _place(options: argparse.Namespace, settings: Settings) -> nodes.Place:
     url = urlsplit(settings.flink_url)
     return nodes.Place(
         host=url.hostname or "localhost",
+        rpc_port=options.rpc_port,
         rest_port=url.port or 8081,
         bind_host=options.bind_host,
         to_console=True,

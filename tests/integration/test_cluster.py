@@ -223,6 +223,7 @@ def test_every_port_of_the_cluster_is_on_the_loopback_interface(cluster: LocalCl
     listening = [
         connection.laddr.ip
         for step in cluster.steps()
+        if step.pid is not None
         for connection in psutil.Process(step.pid).net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
     ]

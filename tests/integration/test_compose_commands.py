@@ -87,9 +87,10 @@ class Compose:
 
     def end_all(self) -> None:
         for process in self._running.values():
-            for one in [*psutil.Process(process.pid).children(recursive=True), process]:
-                one.kill()
-            process.wait()
+            if process.poll() is None:
+                for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+                    one.kill()
+                process.wait()
 
     def _is_well_or_away(self, name: str) -> bool:
         try:
