@@ -123,7 +123,9 @@ class ShardReader:
             looks.get(keys.INSTANCE)
             looks.hget(keys.progress(self._shard), "position")
             looks.xrange(self._stream, position.entry_id, position.entry_id, count=1)
-            looks.xrevrange(self._stream, f"({position.entry_id}", "-", count=1)
+            # "(0-0" is an error to Redis: nothing can come before it.
+            before = BEGINNING if position.entry_id == BEGINNING else f"({position.entry_id}"
+            looks.xrevrange(self._stream, before, "-", count=1)
             looks.xlen(self._stream)
             instance, written, ours, older, entries = looks.execute()
         if not instance:
