@@ -10,10 +10,11 @@ by the rest of the stream (see ``ahead``).
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import MISSING, dataclass, field
+from typing import Any, Final
 
 import numpy as np
 
@@ -68,6 +69,12 @@ class Position:
     rewound: int = 0
     """Times that Redis had lost what it had confirmed, or was another one."""
 
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        """A checkpoint of an earlier version lacks what was added since: that begins as in a new one."""
+        for one in dataclasses.fields(self):
+            default = one.default if one.default_factory is MISSING else one.default_factory()
+            setattr(self, one.name, state[1].get(one.name, default))
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
@@ -102,8 +109,10 @@ class Batch:
     """Windows that open earlier began before what could be read."""
     holes: tuple[tuple[int, int], ...] = ()
     """(from, to) in event time: what the stream left out (see HOLE_MS)."""
-    late_origins: tuple[str, ...] = ()
-    """The stream entry that each of ``late`` stood in."""
+    late_at: tuple[str, ...] = ()
+    """The stream entry at which each of ``late`` came to count: not before that one was it noted."""
+    rejected_at: tuple[str, ...] = ()
+    """The stream entry at which each of ``rejected`` was refused."""
     rewind_to: str | None = None
     """Before this batch, go back to how everything was after the entry of this id."""
     keep: bool = False
@@ -121,7 +130,8 @@ class Intake:
         """Fold ``raw_entries`` (in stream order) and move ``position`` past them."""
         rejected: list[Rejected] = []
         holes: list[tuple[int, int]] = []
-        trades, watermarks, origins = self._decode(position, raw_entries, rejected, holes)
+        rejected_at: list[str] = []
+        trades, watermarks, entries = self._decode(position, raw_entries, rejected, rejected_at, holes)
         late: list[str] = []
         partials, late_places = _fold_on_time(trades, watermarks, tuple(position.symbols), late)
         position.trades += len(trades)
@@ -142,7 +152,8 @@ class Intake:
             is_backlog=is_backlog,
             holes=tuple(holes),
             whole_from_ms=position.whole_from_ms,
-            late_origins=tuple(origins[place] for place in late_places),
+            late_at=tuple(entries[place] for place in late_places),
+            rejected_at=tuple(rejected_at),
         )
 
     def _decode(
@@ -150,8 +161,9 @@ class Intake:
         position: Position,
         raw_entries: Sequence[RawEntry],
         rejected: list[Rejected],
+        rejected_at: list[str],
         holes: list[tuple[int, int]],
-    ) -> tuple[Records, fold.Ints, _Origins]:
+    ) -> tuple[Records, fold.Ints, _Entries]:
         """All possible trades, symbols by the shard's codes, each with its watermark and entry."""
         arrivals = _Arrivals(position, self._out_of_order_ms, rejected, holes)
         for raw_id, fields in raw_entries:
@@ -162,10 +174,11 @@ class Intake:
                 rejected.append(Rejected(error.reason, position.entry_id, f"{error}"))
             else:
                 arrivals.add(one)
+            rejected_at += [position.entry_id] * (len(rejected) - len(rejected_at))
         return arrivals.joined()
 
 
-class _Origins:
+class _Entries:
     """Of trades one behind the other, the stream entry at which each came to count."""
 
     def __init__(self, entry_ids: Sequence[str], ends: fold.Ints) -> None:
@@ -194,12 +207,12 @@ class _Arrivals:
         self._watermarks: list[int] = []
         self._entry_ids: list[str] = []
 
-    def joined(self) -> tuple[Records, fold.Ints, _Origins]:
+    def joined(self) -> tuple[Records, fold.Ints, _Entries]:
         """All trades that count, a watermark for each, and the entry of each."""
         trades = np.concatenate(self._parts) if self._parts else np.empty(0, entry.RECORD)
         lengths = [len(part) for part in self._parts]
-        origins = _Origins(self._entry_ids, np.cumsum(lengths))
-        return trades, np.repeat(np.array(self._watermarks, np.int64), lengths), origins
+        entries = _Entries(self._entry_ids, np.cumsum(lengths))
+        return trades, np.repeat(np.array(self._watermarks, np.int64), lengths), entries
 
     def add(self, one: Entry) -> None:
         position = self._position

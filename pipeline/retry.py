@@ -49,7 +49,7 @@ class Backoff:
         """Note a failure; seconds to wait before the next attempt."""
         if not self._failures:
             self._log.warning(
-                "%s: Redis is away, trying again until it is back (%s)", self._what, one_line(error)
+                "%s: Redis is away or refuses, trying until it answers (%s)", self._what, one_line(error)
             )
         self._failures += 1
         longest: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(self._failures - 1, 10))
@@ -57,7 +57,7 @@ class Backoff:
 
     def succeeded(self) -> None:
         if self._failures:
-            self._log.warning("%s: Redis is back after %d attempts", self._what, self._failures)
+            self._log.warning("%s: Redis answers again after %d attempts", self._what, self._failures)
         self._failures = 0
 
 

@@ -53,7 +53,7 @@ def test_a_list_goes_out_in_one_transaction(redis_client: redis.Redis) -> None:
         redis_client.echo("end")
         heard = iter(lambda: monitor.next_command()["command"].split()[0], "ECHO")
         commands = [name for name in heard if name not in {"CLIENT", "FLUSHALL"}]
-    assert commands[:2] == ["HMGET", "MULTI"] and commands[-2:] == ["HSET", "EXEC"]
+    assert commands[:3] == ["HMGET", "MGET", "MULTI"] and commands[-2:] == ["HSET", "EXEC"]
     assert commands.count("MULTI") == commands.count("EXEC") == 1
     assert {"ZADD", "SETEX", "PUBLISH", "XADD", "HINCRBY", "SADD"} <= set(commands)
 

@@ -227,8 +227,8 @@ def test_a_redis_that_takes_no_writes_is_waited_for_with_one_line_at_each_end(
         mend.join()
         assert len(written(client)) == 10
     first, last = (record.getMessage() for record in caplog.records)
-    assert first.startswith("Redis takes no trades, trying until it does: ")
-    assert last.startswith("Redis takes trades again after ")
+    assert first.startswith("writing trades: Redis is away or refuses, trying until it answers (")
+    assert last.startswith("writing trades: Redis answers again after ")
 
 
 def test_a_wrong_password_is_not_waited_out(server: RedisServer) -> None:

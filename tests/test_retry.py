@@ -95,6 +95,6 @@ def test_trouble_is_logged_once_when_it_starts_and_once_when_it_ends(caplog: pyt
     backoff.succeeded()
     backoff.succeeded()
     assert caplog.messages == [
-        "shard 3: reading: Redis is away, trying again until it is back (refused)",
-        "shard 3: reading: Redis is back after 3 attempts",
+        "shard 3: reading: Redis is away or refuses, trying until it answers (refused)",
+        "shard 3: reading: Redis answers again after 3 attempts",
     ]

@@ -133,7 +133,7 @@ def test_it_can_be_stopped_while_redis_is_away_and_says_so_once(tmp_path) -> Non
             process.send_signal(signal.SIGTERM)
             assert process.wait(5) == 0
             assert process.stderr is not None
-            assert process.stderr.read().count(b"Redis takes no trades") == 1
+            assert process.stderr.read().count(b"Redis is away or refuses") == 1
     finally:
         server.stop()
 
