@@ -45,9 +45,25 @@ def _symbols(text: str) -> tuple[str, ...]:
     return names
 
 
+def without_secret(url: str) -> str:
+    """``url`` without user, password and query, which must not reach a terminal, a page or a log."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # "[" in the address
+        return "(not a URL)"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def _redis_url(text: str) -> str:
     if not text.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must start with redis://, rediss:// or unix://")
+    try:
+        parts = urlsplit(text)
+        is_sound = parts.port is None or parts.port > 0
+    except ValueError:  # its text would show a part of the password
+        is_sound = False
+    if not is_sound or parts.fragment:
+        raise ValueError("must be redis://:PASSWORD@HOST:PORT/DB; in the password, write / ? # @ [ ] as %2F …")
     return text
 
 
@@ -115,6 +131,7 @@ class Settings:
     redis_url: str | None = _setting(
         "REDIS_URL", None, _redis_url,
         "Redis server. Unset: an embedded one, and the app starts feed and job too.",
+        secret=True,  # it may hold a password
     )  # fmt: skip
     state_dir: Path = _setting(
         "STATE_DIR", Path(".candlecast"), Path,
@@ -131,6 +148,7 @@ class Settings:
     exchange_relay: str | None = _setting(
         "EXCHANGE_RELAY", None, _web_url,
         "Relay between us and the exchanges: requests go to RELAY/HOST/PATH. Unset: straight to them.",
+        secret=True,  # it may hold a password
     )  # fmt: skip
     replay_speed: float | None = _setting(
         "REPLAY_SPEED", None, _speed,
