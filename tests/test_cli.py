@@ -12,11 +12,11 @@ import redis
 
 from pipeline import keys
 from pipeline.cli import main
-from pipeline.cli.connection import without_secret
 from pipeline.cli.export import write_csv
 from pipeline.cli.progress import Progress
 from pipeline.errors import InputFileError
 from pipeline.market import CSV_HEADER, Interval, candle_json
+from pipeline.settings import Settings, without_secret
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -136,11 +136,40 @@ def test_a_redis_that_is_not_there_is_one_line_without_its_password(command: str
         ("redis://:secret@host:6379/0", "redis://host:6379/0"),
         ("rediss://host:6380/1?password=secret", "rediss://host:6380/1"),
         ("unix:///tmp/redis.sock", "unix:///tmp/redis.sock"),
+        ("redis://:sec@ret@host:6379/0", "redis://host:6379/0"),
+        ("https://user:secret@host/path?token=secret#secret", "https://host/path"),
+        ("redis://:secret@[host", "(not a URL)"),
         ("unix://user:secret@/tmp/redis.sock?db=1", "unix:///tmp/redis.sock"),
     ],
 )
 def test_no_secret_of_a_url_is_shown(url: str, shown: str) -> None:
     assert without_secret(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://:hunter2@host",
+        "hunter2",
+        "redis://:hunter2/x@host:6379",
+        "redis://:hun#ter2@host",
+        "redis://:1@[hunter2",
+    ],
+)
+def test_a_redis_url_that_cannot_be_used_is_refused_without_its_password(url: str) -> None:
+    done = run("status", REDIS_URL=url)
+    assert done.returncode == 2
+    assert done.stderr.startswith("candlecast: REDIS_URL=(secret): must ")
+    assert "hunter2" not in done.stderr and "ter2" not in done.stderr
+
+
+def test_settings_hold_no_secret_in_their_repr() -> None:
+    secret = {
+        "redis_url": "redis://:hunter2@host",
+        "ws_token": "hunter2",
+        "alert_webhook_url": "https://h/hunter2",
+    }
+    assert "hunter2" not in repr(Settings(**secret))
 
 
 @pytest.mark.parametrize("command", ["feed", "job"])

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from pipeline.cli.connection import without_secret
 from pipeline.cluster import JobControl, nodes
 from pipeline.cluster import run as local
 from pipeline.cluster.keeper import Keeper
 from pipeline.embedded import url_of
-from pipeline.settings import Settings
+from pipeline.settings import Settings, without_secret
 
 _WHOLE_START_S: Final = 180.0
 
@@ -62,7 +61,7 @@ def _up(options: argparse.Namespace, settings: Settings) -> None:
     control.wait_until_running(_WHOLE_START_S, still=lambda: local.require_owner(settings, log))
     _status(options, settings)
     print(control.flink("list", "-m", urlsplit(settings.flink_url).netloc).strip())
-    print(f"dashboard  REDIS_URL={url_of(settings)} make run")
+    print(f"dashboard  REDIS_URL={without_secret(url_of(settings))} make run")
 
 
 def _control(settings: Settings) -> JobControl:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import redis
 
 from pipeline.embedded import url_of
 from pipeline.errors import CandlecastError
-from pipeline.settings import Settings
+from pipeline.settings import Settings, without_secret
 
 
 class NotReachable(CandlecastError):
@@ -28,9 +27,3 @@ def connected(settings: Settings) -> Iterator[redis.Redis]:
             hint = "" if settings.redis_url else " Is a run of this STATE_DIR up?"
             raise NotReachable(f"no Redis at {without_secret(url)}: {str(error).rstrip('.')}.{hint}") from None
         yield client
-
-
-def without_secret(url: str) -> str:
-    """``url`` without user and password, which must not reach a terminal or a log."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

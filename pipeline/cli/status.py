@@ -12,10 +12,10 @@ import redis
 
 from pipeline import keys
 from pipeline.checkpoints import newest_checkpoint
-from pipeline.cli.connection import connected, without_secret
+from pipeline.cli.connection import connected
 from pipeline.embedded import url_of
 from pipeline.entry import END_OF_STREAM
-from pipeline.settings import Settings
+from pipeline.settings import Settings, without_secret
 from pipeline.store import Record, Store
 
 
