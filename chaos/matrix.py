@@ -28,14 +28,14 @@ RATE: Final = 400
 """Trades a second of event time."""
 SPEED: Final = 2.0
 """Event seconds a second: minutes close twice as often under the kills."""
-_SECONDS_A_KILL: Final = 25
+_SECONDS_A_KILL: Final = 40
 """How long a kill may take at most on average; the tape must not end before the last one."""
 _CALM_S: Final = (0.2, 3.0)
 """Between a recovery and the next kill: before and after checkpoints, which come once a second."""
 _AGAIN: Final = 0.25
 """Share of the kills that hit a process which is still starting after the one before."""
 _AGAIN_AFTER_S: Final = (0.2, 4.0)
-_RECOVERY_WITHIN_S: Final = 60.0
+_RECOVERY_WITHIN_S: Final = 180.0
 
 
 @dataclass
