@@ -15,7 +15,8 @@ ALERTS_DEAD = "crypto:alerts:dead"
 
 WEBHOOK = "crypto:webhook"
 """Hash of the outgoing webhook: ``position`` (id in the alerts stream of the last one dealt with),
-``delivered``, ``dead`` (counts, ever), ``last_error`` (without secrets), ``updated_at_ms``."""
+``delivered``, ``dead`` (counts, ever), ``overtaken`` (times that alerts had been trimmed before they
+were read), ``last_error`` (without secrets), ``updated_at_ms``."""
 
 LATE = "crypto:late"
 """Capped stream of late trades: fields ``trade`` (JSON, with ``missed``: intervals) and ``shard``."""

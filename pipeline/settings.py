@@ -6,6 +6,7 @@ README's table, and the reader that turns text into a value or raises SettingsEr
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -107,6 +108,14 @@ def _token(text: str) -> str:
     # It also travels as a WebSocket subprotocol, which allows no other characters.
     if not re.fullmatch(r"[A-Za-z0-9._~-]{16,256}", text):
         raise ValueError("must be 16 to 256 of A-Z a-z 0-9 . _ ~ -")
+    return text
+
+
+def _webhook_secret(text: str) -> str:
+    if not re.fullmatch(r"[!-~]{16,256}", text):
+        raise ValueError("must be 16 to 256 printable characters without spaces")
+    if text.startswith("whsec_"):
+        base64.b64decode(text.removeprefix("whsec_"), validate=True)
     return text
 
 
@@ -252,8 +261,8 @@ class Settings:
         secret=True,  # such addresses often hold a token
     )  # fmt: skip
     alert_webhook_secret: str | None = _setting(
-        "ALERT_WEBHOOK_SECRET", None, _token,
-        "Key of the HMAC-SHA256 that signs each POST. Unset: not signed.",
+        "ALERT_WEBHOOK_SECRET", None, _webhook_secret,
+        "Key of the HMAC-SHA256 that signs each POST, as text or as whsec_BASE64. Unset: not signed.",
         secret=True,
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "feed": "run the feed: FEED, into REDIS_URL",
     "job": "run the job on a local Flink, on REDIS_URL",
     "cluster": "the job on a Flink cluster: up, down, status, savepoint, rescale…",
+    "webhook": "send every alert to ALERT_WEBHOOK_URL",
     "replay": "play recorded trades through a job of its own, and export the candles",
     "tail": "print the trade entries of a stream as they come",
     "status": "print what runs, and how far it is",
@@ -70,7 +71,7 @@ def _module(name: str) -> _Command:
 
 def _log(command: str) -> None:
     logging.basicConfig(
-        level=logging.INFO if command in {"feed", "job"} else logging.WARNING,
+        level=logging.INFO if command in {"feed", "job", "webhook"} else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("apache_beam").setLevel(logging.WARNING)  # Flink's; it reports on itself

@@ -25,8 +25,14 @@ COMMANDS: Final[Mapping[str, Sequence[str]]] = {
 }
 """What runs beside Redis. Both read their settings from the environment."""
 
+_WEBHOOK: Final = (sys.executable, "-m", "pipeline", "webhook")
 _REDIS_MOMENT_S: Final = 1.0
 _HOME: Final = Path(__file__).resolve().parents[2]
+
+
+def commands_of(settings: Settings) -> Mapping[str, Sequence[str]]:
+    """COMMANDS, and the webhook where alerts are to be sent."""
+    return {**COMMANDS, "webhook": _WEBHOOK} if settings.alert_webhook_url else COMMANDS
 
 
 def url_of(settings: Settings) -> str:
@@ -40,11 +46,11 @@ class Embedded:
     ``commands`` is for runs without a feed or a job of their own, and for tests.
     """
 
-    def __init__(self, settings: Settings, commands: Mapping[str, Sequence[str]] = COMMANDS) -> None:
+    def __init__(self, settings: Settings, commands: Mapping[str, Sequence[str]] | None = None) -> None:
         self._folder = StateFolder(settings.state_dir)
         self.redis_url = redis_server.url(self._folder)
         self._settings = settings
-        self._commands = commands
+        self._commands = commands_of(settings) if commands is None else commands
         self._client = redis.Redis.from_url(self.redis_url, socket_timeout=0.5)
         self._supervisor: Supervisor | None = None
 
@@ -127,7 +133,7 @@ class Embedded:
         if name == "job":
             places = [keys.progress(shard) for shard in range(self._settings.shards)]
         else:
-            places = [keys.FEED]
+            places = [keys.WEBHOOK if name == "webhook" else keys.FEED]
         try:
             told: list[Any] = [self._client.hget(place, "updated_at_ms") for place in places]
         except redis.RedisError:  # Redis is restarting: ask again
