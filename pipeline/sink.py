@@ -5,6 +5,7 @@ from __future__ import annotations
 import redis
 from pyflink.datastream import MapFunction, RuntimeContext
 
+from pipeline import operator_log
 from pipeline.candle_writer import CandleWriter, Revisions
 
 
@@ -16,6 +17,7 @@ class RedisSink(MapFunction):  # type: ignore[misc]
         self._history_limit = history_limit
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
+        operator_log.to_output()
         self._client = redis.Redis.from_url(self._redis_url, socket_timeout=30)
         self._writer = CandleWriter(self._client, self._history_limit)
 

@@ -17,6 +17,7 @@ from pyflink.common import Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import ValueState, ValueStateDescriptor
 
+from pipeline import operator_log
 from pipeline.intake import Intake, Position
 from pipeline.past import Past
 from pipeline.retry import Connects
@@ -43,6 +44,7 @@ class TradeSource(KeyedProcessFunction):  # type: ignore[misc]
         self._shard_of = {key: shard for shard, key in enumerate(keys)}
 
     def open(self, runtime_context: RuntimeContext) -> None:
+        operator_log.to_output()
         # One connection, no retries of its own: our timer is the retry.
         self._client = redis.Redis.from_url(self._redis_url, socket_timeout=5)
         self._connects = Connects(self._client)

@@ -144,7 +144,7 @@ def test_a_job_that_completes_no_more_checkpoints_is_said_once_and_so_is_its_end
             checkpoint(tmp_path, "a/chk-2", 200)
         work._look(seals.seal(folder))
     assert [message[:35] for message in caplog.messages] == [
-        "no checkpoint was completed for 21 ",
+        "no checkpoint was completed for 61 ",
         "checkpoints are completed again",
         "no checkpoint was completed for 21 ",
     ]
