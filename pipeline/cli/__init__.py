@@ -13,7 +13,10 @@ import sys
 from collections.abc import Sequence
 from typing import Final, Protocol, cast
 
+import redis
+
 from pipeline.errors import CandlecastError, InputFileError, SettingsError, StateFolderError
+from pipeline.retry import one_line
 from pipeline.settings import Settings
 
 _COMMANDS: Final = {
@@ -45,6 +48,9 @@ def main(arguments: Sequence[str]) -> int:
     except CandlecastError as error:
         print(f"candlecast: {error}", file=sys.stderr)
         return 2 if isinstance(error, (SettingsError, InputFileError, StateFolderError)) else 1
+    except redis.RedisError as error:  # one that waiting does not mend: a wrong password, a wrong type
+        print(f"candlecast: Redis: {one_line(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as in `… | head`
