@@ -1,6 +1,6 @@
 """``python -m bench [NAME…] [--json]``: run benchmarks and print their figures.
 
-Each module here with a ``run()`` is one; without names all but the soak run, one after the other.
+Each module here with a ``run()`` is one; without names all but the longest run, one after the other.
 A row that fails says so, and the others still run.
 """
 
@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-_ONLY_BY_NAME = frozenset({"soak"})
-"""It takes as many minutes as SOAK_MINUTES says, and tells something only over many."""
+_ONLY_BY_NAME = frozenset({"scaling", "soak"})
+"""Minutes each: `scaling` starts three clusters, `soak` tells something only over a long time."""
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
     names = [name for name in names if "\ndef run()" in (_FOLDER / f"{name}.py").read_text()]
     parser = argparse.ArgumentParser(prog="python -m bench", description=f"Benchmarks: {', '.join(names)}.")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="which to run; all but the soak, if none is given"
+        "names", nargs="*", metavar="NAME", help="which to run; all but scaling and soak, if none is given"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a benchmark, a line each")
     args = parser.parse_args()

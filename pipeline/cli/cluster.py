@@ -22,7 +22,7 @@ from pipeline.cluster.keeper import Keeper
 from pipeline.embedded import url_of
 from pipeline.settings import Settings, without_secret
 
-_WHOLE_START_S: Final = 180.0
+_WHOLE_START_S: Final = 600.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument(
                 "--from", dest="resume_from", type=Path, metavar="SAVEPOINT", help="not the newest"
             )
+        if name == "flink":
+            action.add_argument("arguments", nargs=argparse.REMAINDER, help="as of Flink's command line")
         if name == "rescale":
             action.add_argument("parallelism", type=_some, help="subtasks from now on")
 
@@ -60,7 +62,7 @@ def _up(options: argparse.Namespace, settings: Settings) -> None:
     control = _control(settings)
     control.wait_until_running(_WHOLE_START_S, still=lambda: local.require_owner(settings, log))
     _status(options, settings)
-    print(control.flink("list", "-m", urlsplit(settings.flink_url).netloc).strip())
+    print(control.flink("list").strip())
     print(f"dashboard  REDIS_URL={without_secret(url_of(settings))} make run")
 
 
@@ -111,6 +113,10 @@ def _rescale(options: argparse.Namespace, settings: Settings) -> None:
     print(f"submitted  {control.rescale(options.parallelism)}")
     control.wait_until_running()
     _status(options, settings)
+
+
+def _flink(options: argparse.Namespace, settings: Settings) -> None:
+    print(_control(settings).flink(*options.arguments).strip())
 
 
 def _keep(options: argparse.Namespace, settings: Settings) -> None:  # noqa: ARG001
@@ -172,6 +178,7 @@ _ACTIONS: Final[dict[str, tuple[str, Callable[[argparse.Namespace, Settings], No
     "stop": ("save the job's state and end the job", _stop),
     "submit": ("submit the job; it goes on from what was saved last", _submit),
     "rescale": ("stop with a savepoint and go on from it with another parallelism", _rescale),
+    "flink": ("Flink's own command line, with Java and folders in order: cluster flink list", _flink),
     "run": ("what `up` starts, in the foreground", _run),
     "keep": ("submit the job, and again when the cluster loses it; for containers", _keep),
     "jobmanager": ("become a JobManager at FLINK_URL; for containers", _jobmanager),

@@ -22,6 +22,7 @@ from pipeline.settings import Settings
 
 JOB_NAME: Final = "candlecast"
 SUBMIT_WITHIN_S: Final = 180.0
+RUN_WITHIN_S: Final = 180.0
 SAVE_WITHIN_S: Final = 60.0
 _PIPELINE: Final = Path(__file__).resolve().parents[1]
 _CLIENT_JAVA: Final = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -97,7 +98,9 @@ class JobControl:
         except StartError as error:
             raise StartError(f"the job is stopped, its state is in {saved}: {error}") from None
 
-    def wait_until_running(self, within_s: float = 60.0, still: Callable[[], None] = lambda: None) -> Job:
+    def wait_until_running(
+        self, within_s: float = RUN_WITHIN_S, still: Callable[[], None] = lambda: None
+    ) -> Job:
         """Until every subtask of the job runs. StartError with Flink's reason after ``within_s``.
 
         ``still`` is called now and then, and raises where waiting has become useless.
@@ -112,19 +115,20 @@ class JobControl:
                     vertices = self.rest.vertices(job.id)
                     if vertices and all(v["tasks"]["RUNNING"] == v["parallelism"] for v in vertices):
                         return job
-                    reason = f"it is {job.state}"
+                    failure = self.rest.failure(job.id)
+                    reason = f"it is {job.state}{f', after {failure}' if failure else ''}"
             except (FlinkUnreachable, FlinkRefused) as error:
                 reason = str(error)
             time.sleep(0.1)
         raise StartError(f"the job does not run after {within_s:.0f} s: {reason}")
 
     def flink(self, *arguments: str) -> str:
-        """Run Flink's own command line against the cluster; what it prints."""
+        """Run Flink's own command line, by default against our cluster; what it prints. StartError."""
         with tempfile.TemporaryDirectory(prefix="candlecast-flink-", ignore_cleanup_errors=True) as folder:
             return self._client(Path(folder), self._settings, *arguments)
 
     def _flink_run(self, folder: Path, settings: Settings, resume_from: Path | None) -> str:
-        arguments = ["run", "-d", "-m", _address(settings)]
+        arguments = ["run", "-d"]
         if resume_from is not None:
             arguments += ["-s", resume_from.as_uri()]
         arguments += ["-py", str(_PIPELINE / "job.py"), "-pyfs", str(_zipped_pipeline(folder))]
@@ -139,7 +143,9 @@ class JobControl:
         ours = {setting.metadata["variable"] for setting in fields(Settings)}
         env = {name: value for name, value in os.environ.items() if name not in ours}
         env |= settings.to_env() | {"STATE_DIR": str(settings.state_dir.resolve())}
-        env |= flink_folder.prepare(folder, os.environ, java=_CLIENT_JAVA)
+        url = urlsplit(settings.flink_url)
+        options = {"rest.address": str(url.hostname), "rest.port": str(url.port)}
+        env |= flink_folder.prepare(folder, os.environ, options, _CLIENT_JAVA)
         command = [str(flink_folder.flink_home() / "bin" / "flink"), *arguments]
         try:
             done = subprocess.run(
@@ -181,10 +187,6 @@ class JobControl:
         folder = (self._settings.state_dir / "savepoints").resolve()
         folder.mkdir(parents=True, exist_ok=True)
         return folder.as_uri()
-
-
-def _address(settings: Settings) -> str:
-    return urlsplit(settings.flink_url).netloc
 
 
 def _path(uri: str) -> Path:

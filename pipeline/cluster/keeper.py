@@ -11,6 +11,7 @@ import logging
 import threading
 from typing import Final
 
+from pipeline import seals
 from pipeline.cluster.control import JobControl
 from pipeline.cluster.rest import FlinkRefused, FlinkUnreachable, Job
 from pipeline.errors import StartError
@@ -31,9 +32,17 @@ class Keeper:
         self._stop = stop
         self._parallelism = settings.parallelism or settings.shards
         self._told = ""
+        self._checkpoints = settings.state_dir.resolve() / "checkpoints"
+        self._checkpoint_s = settings.checkpoint_ms / 1000
 
     def run(self) -> None:
         """Blocks until ``stop`` is set. What goes wrong is logged, and tried again."""
+        self._checkpoints.mkdir(parents=True, exist_ok=True)
+        # Here and not where the job runs: on a cluster no process of ours lives with it.
+        with seals.sealing(self._checkpoints, self._checkpoint_s):
+            self._run()
+
+    def _run(self) -> None:
         wait_s = 0.0
         while not self._stop.wait(wait_s):
             wait_s = LOOK_EVERY_S

@@ -20,7 +20,7 @@ from pipeline.embedded.supervisor import Part, Step, Supervisor
 from pipeline.errors import StartError
 from pipeline.settings import Settings
 
-START_WITHIN_S: Final = 90.0
+START_WITHIN_S: Final = 300.0
 _GIVE_UP_AFTER: Final = 5
 """Starts of a process that never came up."""
 

@@ -79,6 +79,11 @@ class FlinkRest:
         answer: dict[str, Any] = self._call("GET", f"/jobs/{job_id}/checkpoints")
         return answer
 
+    def failure(self, job_id: str) -> str | None:
+        """Why the job was last restarted or failed, in a line; None if it never was."""
+        history = self._call("GET", f"/jobs/{job_id}/exceptions").get("exceptionHistory", {})
+        return next((_last_cause(one["stacktrace"]) for one in history.get("entries", [])), None)
+
     def savepoint(self, job_id: str, target: str, within_s: float) -> str:
         """Save into ``target`` (URI of a folder) and run on; URI of the savepoint."""
         asked = self._call("POST", f"/jobs/{job_id}/savepoints", {"target-directory": target})

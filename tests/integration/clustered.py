@@ -52,7 +52,7 @@ class Market:
             self.write()
         self._writer.end_of_stream()
 
-    def wait_until_folded(self, within_s: float = 60.0) -> None:
+    def wait_until_folded(self, within_s: float = 180.0) -> None:
         """Until the job has come to the end of each shard's stream."""
         wait_until(self._is_folded, within_s, f"the job does not come to the end: {self._progress()}")
 

@@ -1,0 +1,98 @@
+"""Writes what ``bench.scaling`` has measured into docs/: the table and the plot."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+_COLOURS = ("#5aa9f7", "#2dd4bf", "#f5b83d")
+_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 420, 300, 64, 44, 20, 44
+
+Measured = Mapping[tuple[int, int], Mapping[str, float]]
+"""(symbols, shards) -> figures by name."""
+
+
+def write(measured: Measured, trades: int) -> None:
+    """docs/scaling.svg, and the part of docs/scaling.md between its marks."""
+    (DOCS / "scaling.svg").write_text(svg(measured))
+    page = DOCS / "scaling.md"
+    text = re.sub(
+        r"(<!-- measured -->\n).*?(<!-- end -->)",
+        lambda marks: marks[1] + table(measured, trades) + marks[2],
+        page.read_text(),
+        flags=re.DOTALL,
+    )
+    page.write_text(text)
+
+
+def table(measured: Measured, trades: int) -> str:
+    """The figures as Markdown, with where they come from."""
+    lines = [
+        f"{os.cpu_count()} cores ({platform.machine()}), load average {os.getloadavg()[0]:.1f} at the end, "
+        f"{trades:,} trades a run, medians of three.",
+        "",
+        "| symbols | shards | trades/s | CPU a trade | of it Redis | memory of the TaskManagers |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {symbols:,} | {shards} | {one['trades_per_s']:,.0f} | {one['cpu_us_per_trade']:.2f} us | "
+        f"{one['redis_cpu_us_per_trade']:.2f} us | {one['taskmanagers_mib']:,.0f} MiB |"
+        for (symbols, shards), one in sorted(measured.items())
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def svg(measured: Measured) -> str:
+    """Two plots over the number of shards, a line for each number of symbols."""
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * _WIDTH} {_HEIGHT}" '
+        'font-family="system-ui, sans-serif" font-size="12">',
+        '<rect width="100%" height="100%" fill="#0b0f19"/>',
+        *_plot(measured, 0, "trades_per_s", "million trades/s", 1e-6),
+        *_plot(measured, _WIDTH, "taskmanagers_mib", "memory of the TaskManagers, MiB", 1.0),
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _plot(measured: Measured, left: int, name: str, title: str, unit: float) -> Iterator[str]:
+    shards = sorted({pair[1] for pair in measured})
+    values = {pair: one[name] * unit for pair, one in measured.items()}
+    top = _round_up(max(values.values()))
+
+    def x(number: int) -> float:
+        return left + _LEFT + (_WIDTH - _LEFT - _RIGHT) * shards.index(number) / max(1, len(shards) - 1)
+
+    def y(value: float) -> float:
+        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * value / top
+
+    yield f'<text x="{left + _LEFT}" y="24" fill="#e6eaf2" font-size="14">{title}</text>'
+    for step in range(5):
+        value = top * step / 4
+        ends = f'x1="{x(shards[0])}" x2="{x(shards[-1])}" y1="{y(value)}" y2="{y(value)}"'
+        yield f'<line {ends} stroke="#1f2a3d"/>'
+        place = f'x="{left + _LEFT - 8}" y="{y(value) + 4}"'
+        yield f'<text {place} fill="#8b98ad" text-anchor="end">{value:g}</text>'
+    for number in shards:
+        label = f"{number} shard{'s' * (number > 1)}"
+        yield f'<text x="{x(number)}" y="{_HEIGHT - 20}" fill="#8b98ad" text-anchor="middle">{label}</text>'
+    for row, symbols in enumerate(sorted({pair[0] for pair in measured})):
+        colour = _COLOURS[row % len(_COLOURS)]
+        points = [(x(number), y(values[symbols, number])) for number in shards]
+        line = " ".join(f"{across:.1f},{down:.1f}" for across, down in points)
+        yield f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>'
+        yield from (f'<circle cx="{a:.1f}" cy="{d:.1f}" r="3.5" fill="{colour}"/>' for a, d in points)
+        yield (
+            f'<text x="{left + _WIDTH - _RIGHT}" y="{_TOP + 16 * row}" fill="{colour}" '
+            f'text-anchor="end">{symbols:,} symbols</text>'
+        )
+
+
+def _round_up(value: float) -> float:
+    """The next number that four steps divide well."""
+    size = 10.0 ** (len(str(int(value))) - 1) if value >= 1 else 0.1
+    return next(step * size for step in (1, 2, 4, 6, 8, 10, 12, 16, 20) if step * size >= value)
