@@ -396,7 +396,7 @@ class Alert:
             and _ALERT_ID.fullmatch(self.id)
             and isinstance(self.symbol, str)
             and _SYMBOL.fullmatch(self.symbol)
-            and all(type(time_ms) is int and 0 <= time_ms < LATEST_MS for time_ms in times)
+            and all(type(time_ms) is int and 0 <= time_ms <= LATEST_MS for time_ms in times)
             and self.window_start_ms <= self.window_end_ms
             and all(number.is_finite() and abs(number.adjusted()) < 40 for number in numbers)
             and isinstance(self.message, str)

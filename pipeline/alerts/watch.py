@@ -75,10 +75,13 @@ class Watch:
         moved = np.abs(closes - opens) > opens * (self._move_ratio * _ALMOST)
         alerts = []
         for column in minutes[:, moved].T.tolist():
-            symbol, minute = symbols[column[fold.SYMBOL]], _minute(column)
+            symbol = symbols[column[fold.SYMBOL]]
             past = self._pasts.setdefault(symbol, Past())
+            if column[fold.OPEN_TIME] <= past.provisional_ms:
+                continue  # told already; it will come again at every poll of its minute
+            minute = _minute(column)
             finding = rule.move(self._rules, symbol, minute)
-            if finding and past.provisional_ms < minute.open_time_ms:
+            if finding:
                 past.provisional_ms = minute.open_time_ms
                 self._changed = True
                 alerts.append(_of_minute(symbol, minute, finding, provisional=True))
