@@ -6,13 +6,14 @@ and no rerun sends them again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
 from typing import Any, Final
 
 import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
+from dashboard import session
 from dashboard.assets import MODULES_PATH, PLOTLY_PATH
 from dashboard.cards import Card
 from dashboard.chart import RANGES, View, figure
@@ -43,11 +44,12 @@ _market_table = browser_component("markets")
 _console = browser_component("console")
 _moving_picture = browser_component("pipeline")
 _plot = browser_component("plot")
+_trade_to_screen = browser_component("trade_to_screen")
 _preload = browser_component("preload")
 
 _COLUMNS: Final = (
     "open_time_ms", "open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume",
-    "trade_count", "is_closed", "epoch", "seq", "published_at_ms",
+    "trade_count", "is_closed", "epoch", "seq", "published_at_ms", "source",
 )  # fmt: skip
 
 
@@ -62,27 +64,28 @@ def masthead(
     *,
     symbol: str,
     interval: str,
-    tags: Sequence[str] = (),
-    redis_connected: bool,
     places: int | None = None,
     cards: Sequence[Card] = (),
     quiet: bool = False,
     palette: Palette = GREEN_RED,
 ) -> None:
-    """Title with the live badge, and a row of cards; also the page's doorbell.
+    """Title with the live badge and the feed's own words, and a row of cards; also the page's doorbell.
 
     It listens to ``symbol`` (``ALL`` for every one) and reruns the fragment that it stands in at
     most once a second, and at each closed candle. With ``places`` (decimals) it shows the last
     price; a ``quiet`` one rings only when its state changes.
     """
+    facts = session.feed_facts()
     _masthead(
         key="masthead",
         data={
             "title": title,
             "symbol": symbol,
             "interval": interval,
-            "tags": list(tags),
-            "redis_connected": redis_connected,
+            "tags": facts.tags,
+            "sentence": facts.sentence,
+            "gaps": [(gap.from_ms, gap.to_ms, gap.reason) for gap in facts.gaps_of(symbol)],
+            "redis_connected": services().hub.connected,
             "places": places,
             "quiet": quiet,
             # One component, not two: mounting one costs the server more than all of its data.
@@ -110,7 +113,7 @@ def live_chart(
             "width_ms": series.interval.ms,
             "figure": figure(series.closed, view, palette),
             "columns": _COLUMNS,
-            "rows": [_row(candle) for candle in series.candles],
+            "rows": [_row(candle, series.stand_ins) for candle in series.candles],
             "colors": palette.for_browser(),
             "decimals": series.places,
             "chart_type": view.chart_type,
@@ -148,6 +151,15 @@ def moving_picture(data: Mapping[str, Any]) -> None:
     _moving_picture(key="moving_picture", data=data)
 
 
+def trade_to_screen(written: Sequence[tuple[int, int]], clock_offset_ms: int | None) -> None:
+    """Histograms of the time from trade, and from publishing, to painted, which the browser measures.
+
+    ``written``: of some of the job's writes, when they were published, and the event time of their
+    newest trade; ``clock_offset_ms``: the exchange's clock less ours.
+    """
+    _trade_to_screen(key="trade_to_screen", data={"written": written, "clock_offset_ms": clock_offset_ms or 0})
+
+
 def console(path: str, kind: str) -> None:
     """A console for one endpoint; ``kind`` is WS or GET."""
     _console(key="console", data={"path": path, "kind": kind})
@@ -158,9 +170,10 @@ def plot(figure: Mapping[str, Any], *, key: str, label: str, height: int) -> Non
     _plot(key=key, data={"figure": figure, "label": label, "height": height, "plotly": PLOTLY_PATH})
 
 
-def _row(candle: Candle) -> list[float | int | bool]:
+def _row(candle: Candle, stand_ins: Set[int]) -> list[float | int | bool | str | None]:
     return [
         candle.open_time_ms, float(candle.open), float(candle.high), float(candle.low), float(candle.close),
         float(candle.volume), float(candle.quote_volume), float(candle.taker_buy_volume),
         candle.trade_count, candle.is_closed, candle.epoch, candle.seq, candle.published_at_ms,
+        "exchange" if candle.open_time_ms in stand_ins else None,
     ]  # fmt: skip

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from dashboard.chart import layout, plotly_time
-from dashboard.meter import BOUNDS_MS, Second, quantile_ms
-from dashboard.text import compact
-from dashboard.theme import Palette
+from dashboard.feed_facts import GAPS_SHOWN
+from dashboard.flink import Checkpoints
+from dashboard.meter import BOUNDS_MS, quantile_ms
+from dashboard.text import MINUS, compact
 
 Health = Literal["good", "warn", "bad", "idle"]
 _WORST: Final[tuple[Health, ...]] = ("bad", "warn", "good", "idle")
@@ -21,6 +20,8 @@ class Reading:
 
     feed: str
     feed_age_s: float | None
+    clock_offset_ms: int | None
+    gaps: int
     feed_trades: int
     trades_per_s: float
     folded_trades: int
@@ -32,6 +33,8 @@ class Reading:
     rejected: int
     closed_candles: int
     checkpoint_age_s: float | None
+    checkpoint: Checkpoints | None
+    """Flink's own word, where its REST interface is reachable."""
     checkpoint_every_s: float
     redis_connected: bool
     redis_memory_bytes: int | None
@@ -99,7 +102,18 @@ def _feed(reading: Reading) -> Station:
             Figure(
                 "Last word", _seconds(reading.feed_age_s), judge(reading.feed_age_s, 5, 30), "healthy below 5 s"
             ),
+            Figure("Gaps", f"{reading.gaps:,}", judge(reading.gaps, 0, GAPS_SHOWN), "recorded; healthy at 0"),
+            *_clock(reading.clock_offset_ms),
         ),
+    )
+
+
+def _clock(offset_ms: int | None) -> tuple[Figure, ...]:
+    if offset_ms is None:  # no exchange is heard: there is no other clock
+        return ()
+    value = f"{MINUS if offset_ms < 0 else '+'}{abs(offset_ms):,} ms"
+    return (
+        Figure("Exchange's clock", value, judge(abs(offset_ms), 500, 5_000), "to ours; healthy below 500 ms"),
     )
 
 
@@ -122,15 +136,27 @@ def _job(reading: Reading) -> Station:
                 "healthy below 0.01%",
             ),
             Figure("Lost entries", f"{reading.lost:,}", judge(reading.lost, 0, 0), "healthy at 0"),
-            Figure(
-                "Checkpoint", _seconds(reading.checkpoint_age_s),
-                judge(
-                    reading.checkpoint_age_s, 3 * reading.checkpoint_every_s, 12 * reading.checkpoint_every_s
-                ),
-                f"age; healthy below {3 * reading.checkpoint_every_s:.0f} s",
-            ),
+            *_checkpoints(reading),
         ),
     )  # fmt: skip
+
+
+def _checkpoints(reading: Reading) -> list[Figure]:
+    every_s, known = reading.checkpoint_every_s, reading.checkpoint
+    age = Figure(
+        "Checkpoint age", _seconds(reading.checkpoint_age_s),
+        judge(reading.checkpoint_age_s, 3 * every_s, 12 * every_s), f"healthy below {3 * every_s:.0f} s",
+    )  # fmt: skip
+    if known is None:
+        return [age]
+    took_s = known.duration_ms / 1000
+    return [
+        age,
+        Figure("Checkpoint took", f"{known.duration_ms:,} ms", judge(took_s, every_s / 2, every_s),
+               f"healthy below {every_s / 2:g} s; {known.failed:,} failed"),
+        Figure("Checkpoint size", f"{known.state_bytes / 1024:,.0f} KiB",
+               judge(known.state_bytes, 2**26, 2**30), "healthy below 64 MiB"),
+    ]  # fmt: skip
 
 
 def _redis(reading: Reading) -> Station:
@@ -190,51 +216,4 @@ def moving_picture(reading: Reading) -> dict[str, Any]:
     return {
         "stations": [{**asdict(station), "health": station.health} for station in stations(reading)],
         "lanes": [{"rate": rate, "text": f"{compact(rate)} {unit}/s"} for rate, unit in lanes],
-    }
-
-
-def latency_histogram(latency: Sequence[int], palette: Palette) -> dict[str, Any]:
-    """Bars: how long revisions took from publishing to our hub."""
-    names = [f"≤ {bound}" for bound in BOUNDS_MS] + [f"> {BOUNDS_MS[-1]}"]
-    colors = [palette.accent if bound <= 100 else "#f5b83d" for bound in (*BOUNDS_MS, 10**9)]
-    return _panel([{"type": "bar", "x": names, "y": list(latency), "marker": {"color": colors}}], palette)
-
-
-def rates(seconds: Sequence[Second], palette: Palette) -> dict[str, Any]:
-    """Lines of the last two minutes: revisions and closed candles a second."""
-    x = [plotly_time(second.at_s * 1000) for second in seconds]
-    traces = [
-        {
-            "type": "scatter", "mode": "lines", "name": name, "x": x, "y": y,
-            "line": {"color": color, "width": 2}, "fill": "tozeroy", "fillcolor": fill,
-        }
-        for name, y, color, fill in (
-            ("revisions", [second.revisions for second in seconds], "#5aa9f7", "rgba(90,169,247,0.12)"),
-            ("closed candles", [second.closed for second in seconds], palette.accent, "rgba(45,212,191,0.20)"),
-        )
-    ]  # fmt: skip
-    return _panel(traces, palette, dates=True)
-
-
-def _panel(traces: list[dict[str, Any]], palette: Palette, *, dates: bool = False) -> dict[str, Any]:
-    frame = layout(palette, rsi_pane=False)
-    axis = {name: frame["yaxis"][name] for name in ("gridcolor", "zeroline", "showline", "tickfont")}
-    x_axis = (
-        {**axis, "type": "date", "tickformat": "%H:%M:%S", "nticks": 6}
-        if dates
-        else {**axis, "type": "category"}
-    )
-    return {
-        "data": traces,
-        "layout": {
-            "xaxis": {**x_axis, "fixedrange": True},
-            "yaxis": {**axis, "rangemode": "tozero", "fixedrange": True, "nticks": 5, "side": "right"},
-            "showlegend": len(traces) > 1,
-            "legend": {"orientation": "h", "y": 1.15, "x": 0},
-            "hovermode": "x unified" if dates else "closest",
-            "hoverlabel": {"bgcolor": "#151e31", "bordercolor": "#2a3650", "font": {"color": palette.text}},
-            "margin": {"l": 8, "r": 44, "t": 26, "b": 28},
-            "bargap": 0.25,
-            **{name: frame[name] for name in ("paper_bgcolor", "plot_bgcolor", "font")},
-        },
     }

@@ -61,6 +61,10 @@ class Services:
             embedded=embedded,
         )
 
+    def flink_url(self) -> str:
+        """Where the job's Flink answers: our own child's, or the cluster's of FLINK_URL."""
+        return self.embedded.flink_url if self.embedded else self.settings.flink_url
+
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Start in the order in which they need each other; stop in the reverse one."""

@@ -7,107 +7,33 @@ series of candles in ``st.session_state``.
 from __future__ import annotations
 
 import logging
-import threading
-from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 import streamlit as st
 
 from dashboard.book import Book
 from dashboard.chart import bar
+from dashboard.feed_facts import Facts, FeedFacts
 from dashboard.indicators import Bar
+from dashboard.mailbox import Mail, Mailbox
 from dashboard.services import services
 from dashboard.statistics import Statistics
 from dashboard.text import decimals
-from pipeline.hub import Gap, Hub, Update
+from pipeline.hub import Update
 from pipeline.market import Candle, Interval
 from pipeline.retry import RETRYABLE
 from pipeline.store import Store
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, str]
-"""Symbol and interval name."""
-
 SERIES_CANDLES: Final = 500
 """Closed candles a session holds; the browser fetches older ones when someone pans to them."""
 LIVE_PAGE: Final = Path(__file__).parents[1] / "pages" / "live.py"
 ALERTS_PAGE: Final = LIVE_PAGE.with_name("alerts.py")
-_MAILBOX_CANDLES: Final = 2_000
-"""Closed candles that wait at most. More came while nobody looked: history has them."""
-
-
-class Mail(NamedTuple):
-    """What came since the last look."""
-
-    newest: dict[Key, Update]
-    closed: list[Update]
-    holes: set[Key]
-    """Keys whose closed candles are to be read from history: some did not come this way."""
-
-
-class Mailbox:
-    """One slot a symbol and interval for the newest revision, and every closed candle.
-
-    :meth:`post` runs in the subscriber's thread, the rest in the session's.
-    """
-
-    def __init__(self, hub: Hub) -> None:
-        self._lock = threading.Lock()
-        self._symbol: str | None = None
-        self._interval = ""
-        self._empty()
-        self._stop = [hub.listen(self.post), hub.listen_gaps(self.miss)]
-
-    def close(self) -> None:
-        """Stop listening."""
-        for stop in self._stop:
-            stop()
-
-    def watch(self, symbol: str | None, interval: str) -> None:
-        """Keep only this symbol's (None: every symbol's) candles of ``interval`` from now on."""
-        with self._lock:
-            if (symbol, interval) == (self._symbol, self._interval):
-                return
-            self._symbol, self._interval = symbol, interval
-            self._empty()
-
-    def post(self, updates: Sequence[Update]) -> None:
-        """Take a batch; keep what is watched."""
-        with self._lock:
-            for update in updates:
-                if update.interval == self._interval and self._symbol in {None, update.symbol}:
-                    self._keep(update)
-
-    def miss(self, gaps: Sequence[Gap]) -> None:
-        """Note that closed candles were lost on their way, and that even the hub could not heal it."""
-        with self._lock:
-            self._holes.update((gap.symbol, gap.interval) for gap in gaps if gap.interval == self._interval)
-
-    def drain(self) -> Mail:
-        """Everything that came since the last call."""
-        with self._lock:
-            mail = Mail(self._newest, list(self._closed), self._holes)
-            self._empty()
-        return mail
-
-    def _empty(self) -> None:
-        self._newest: dict[Key, Update] = {}
-        self._closed: deque[Update] = deque(maxlen=_MAILBOX_CANDLES)
-        self._holes: set[Key] = set()
-
-    def _keep(self, update: Update) -> None:
-        key = (update.symbol, update.interval)
-        if update.is_closed:
-            if len(self._closed) == _MAILBOX_CANDLES:
-                self._holes.add((self._closed[0].symbol, self._closed[0].interval))
-            self._closed.append(update)
-        newest = self._newest.get(key)
-        if newest is None or update.open_time_ms >= newest.open_time_ms:
-            self._newest[key] = update
+FROM_EXCHANGE: Final = '"source":"exchange"'
+"""What the JSON of a candle holds that the exchange's own history stands in for."""
 
 
 @dataclass
@@ -120,6 +46,8 @@ class Series:
     forming: Candle | None = None
     places: int = 2
     """Decimals that its prices need."""
+    stand_ins: set[int] = field(default_factory=set)
+    """Open times of candles that come from the exchange's own history."""
     loaded: bool = False
     """Whether history was read since the last hole."""
     _bars: list[Bar] = field(default_factory=list)
@@ -140,8 +68,12 @@ class Series:
     def load(self, store: Store) -> None:
         """Read the closed candles from history: the session's one snapshot, and its healing."""
         texts = store.history(self.symbol, self.interval, SERIES_CANDLES)
-        for candle in map(Candle.from_json, texts):
+        for text in texts:
+            candle = Candle.from_json(text)
             self._add(candle)
+            if FROM_EXCHANGE in text:
+                self.stand_ins.add(candle.open_time_ms)
+        self.stand_ins &= {candle.open_time_ms for candle in self.closed}
         self.loaded = True
 
     def take(self, mail: Mail) -> None:
@@ -161,6 +93,7 @@ class Series:
             self.forming = Candle.from_json(update.payload)
 
     def _add(self, candle: Candle) -> None:
+        self.stand_ins.discard(candle.open_time_ms)
         index = len(self.closed)
         while index and self.closed[index - 1].open_time_ms > candle.open_time_ms:
             index -= 1
@@ -211,16 +144,15 @@ def symbols() -> list[str]:
     return sorted(own.hub.symbols(), key=lambda name: (order.get(name, len(order)), name))
 
 
-def feed_tags() -> list[str]:
-    """Words about where the trades come from, e.g. ``simulated``. Read once a session."""
-    if "feed_tags" not in st.session_state:
-        try:
-            feed = services().store.feed()
-        except RETRYABLE:
-            return []
-        tag = "simulated" if feed.get("simulated") == "1" else str(feed.get("source", ""))
-        st.session_state["feed_tags"] = [tag] if tag else []
-    return cast("list[str]", st.session_state["feed_tags"])
+@st.cache_resource(show_spinner=False)
+def _feed_facts() -> FeedFacts:
+    own = services()
+    return FeedFacts(own.hub, own.store)
+
+
+def feed_facts() -> Facts:
+    """What the feed says of itself; read once a minute for all sessions together."""
+    return _feed_facts().look()
 
 
 @st.cache_resource(show_spinner=False)
@@ -240,4 +172,4 @@ def lost_revisions(interval: str) -> bool:
 @st.cache_resource(show_spinner=False)
 def statistics() -> Statistics:
     """The process's statistics of the pipeline."""
-    return Statistics(services())
+    return Statistics(services(), feed_facts)

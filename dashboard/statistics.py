@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dashboard.feed_facts import Facts
+from dashboard.flink import Checkpoints, FlinkWatch
 from dashboard.health import Reading
 from dashboard.services import Services
 from pipeline.checkpoints import newest_checkpoint
@@ -25,6 +28,9 @@ class Look:
     reading: Reading
     late: list[Record]
     rejected: list[Record]
+    facts: Facts
+    written: list[tuple[int, int]]
+    """Of each shard's newest write: when it was published, and the event time of its newest trade, in ms."""
 
 
 class _Job:
@@ -39,16 +45,24 @@ class _Job:
     def oldest(self, name: str) -> int:
         return min((int(shard.get(name, 0)) for shard in self._shards), default=0)
 
+    def writes(self) -> list[tuple[int, int]]:
+        told = (
+            (int(shard.get("updated_at_ms", 0)), int(shard.get("event_time_ms", 0))) for shard in self._shards
+        )
+        return [(at_ms, event_ms) for at_ms, event_ms in told if at_ms and event_ms]
+
 
 class Statistics:
-    """Reads Redis, the meter and the checkpoint folder, at most once a second."""
+    """Reads Redis, the meter, and Flink's or the folder's word on checkpoints, at most once a second."""
 
-    def __init__(self, own: Services) -> None:
+    def __init__(self, own: Services, facts: Callable[[], Facts]) -> None:
         self._own = own
+        self._facts = facts
         self._lock = threading.Lock()
         self._look: Look | None = None
         self._looked_at = 0.0
         self._totals: deque[tuple[float, int, int]] = deque()
+        self._flink = FlinkWatch(own.flink_url)
 
     def look(self) -> Look:
         """The newest look; ConnectionError while Redis is away."""
@@ -60,6 +74,7 @@ class Statistics:
 
     def _read(self) -> Look:
         own, now = self._own, time.time()
+        facts, checkpoint = self._facts(), self._flink.look()
         feed = own.store.feed()
         progress = own.store.progress()
         late, rejected = own.store.late(_RECORDS), own.store.rejected(_RECORDS)
@@ -72,6 +87,8 @@ class Statistics:
         reading = Reading(
             feed="simulator" if feed.get("simulated") == "1" else str(feed.get("source", "")),
             feed_age_s=_age(now, int(feed.get("updated_at_ms", 0))),
+            clock_offset_ms=facts.clock_offset_ms,
+            gaps=len(facts.gaps),
             feed_trades=feed_trades,
             trades_per_s=trades_per_s,
             folded_trades=folded,
@@ -82,7 +99,8 @@ class Statistics:
             lost=job.total("lost"),
             rejected=own.store.rejected_count(),
             closed_candles=job.total("closed"),
-            checkpoint_age_s=self._checkpoint_age_s(now),
+            checkpoint_age_s=self._checkpoint_age_s(now, checkpoint),
+            checkpoint=checkpoint,
             checkpoint_every_s=own.settings.checkpoint_ms / 1000,
             redis_connected=own.hub.connected,
             redis_memory_bytes=info.get("used_memory"),
@@ -95,7 +113,7 @@ class Statistics:
             malformed=own.hub.malformed,
             websocket_clients=own.gateway.connections,
         )
-        return Look(reading, late, rejected)
+        return Look(reading, late, rejected, facts, job.writes())
 
     def _rates(self, feed_trades: int, folded: int) -> tuple[float, float]:
         now = time.monotonic()
@@ -106,7 +124,9 @@ class Statistics:
         over = max(0.5, now - began)
         return max(0, feed_trades - feed_before) / over, max(0, folded - folded_before) / over
 
-    def _checkpoint_age_s(self, now: float) -> float | None:
+    def _checkpoint_age_s(self, now: float, known: Checkpoints | None) -> float | None:
+        if known:
+            return now - known.completed_at_ms / 1000
         newest = newest_checkpoint(self._own.settings.state_dir / "checkpoints")
         return now - (newest / "_metadata").stat().st_mtime if newest else None
 

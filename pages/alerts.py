@@ -5,7 +5,6 @@ import streamlit as st
 from dashboard import session
 from dashboard.alerts import alert_list
 from dashboard.components import masthead
-from dashboard.services import services
 from pipeline.market import AlertType, Severity
 
 with st.sidebar:
@@ -24,10 +23,7 @@ with st.sidebar:
 @st.fragment
 def top() -> None:
     """Title and badge; drawn again when the doorbell rings."""
-    masthead(
-        "Alerts", symbol="ALL", interval="1m", quiet=True,
-        tags=session.feed_tags(), redis_connected=services().hub.connected,
-    )  # fmt: skip
+    masthead("Alerts", symbol="ALL", interval="1m", quiet=True)
 
 
 top()

@@ -4,7 +4,6 @@ import streamlit as st
 
 from dashboard import session
 from dashboard.components import console, masthead
-from dashboard.services import services
 from dashboard.snippets import ENDPOINTS, curl, javascript, python
 from pipeline.market import INTERVALS
 
@@ -22,10 +21,7 @@ path = template.format(symbol=symbol, interval=interval)
 @st.fragment
 def top() -> None:
     """Title and badge; drawn again when the doorbell rings."""
-    masthead(
-        "Console", symbol="ALL", interval="1m", quiet=True,
-        tags=session.feed_tags(), redis_connected=services().hub.connected,
-    )  # fmt: skip
+    masthead("Console", symbol="ALL", interval="1m", quiet=True)
 
 
 top()

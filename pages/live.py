@@ -8,7 +8,6 @@ from dashboard.cards import live_cards
 from dashboard.chart import CHART_TYPES, View
 from dashboard.components import live_chart, masthead
 from dashboard.indicators import Indicator
-from dashboard.services import services
 from dashboard.text import pair
 from dashboard.theme import PALETTES
 from pipeline.market import INTERVALS, Interval
@@ -50,7 +49,7 @@ def top() -> None:
     masthead(
         " / ".join(pair(symbol)), symbol=symbol, interval=interval.value, places=series.places,
         cards=live_cards(symbol, interval, shown, series.places) if shown else [],
-        tags=session.feed_tags(), redis_connected=services().hub.connected, palette=palette,
+        palette=palette,
     )  # fmt: skip
     if not shown:
         st.info(f"No {interval.value} candle of {symbol} yet.")

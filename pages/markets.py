@@ -5,7 +5,6 @@ import streamlit as st
 from dashboard import session
 from dashboard.components import market_table, masthead, plot
 from dashboard.markets import comparison, market_row, treemap
-from dashboard.services import services
 from dashboard.theme import PALETTES
 
 with st.sidebar:
@@ -21,10 +20,7 @@ def markets() -> None:
     book = session.book()
     if session.lost_revisions("1m"):
         book.forget()
-    masthead(
-        "Markets", symbol="ALL", interval="1m",
-        tags=session.feed_tags(), redis_connected=services().hub.connected, palette=palette,
-    )  # fmt: skip
+    masthead("Markets", symbol="ALL", interval="1m", palette=palette)
     bars = {symbol: book.bars(symbol) for symbol in session.symbols()}
     rows = [row for symbol, held in bars.items() if (row := market_row(symbol, *held))]
     st.session_state["markets"] = rows

@@ -1,11 +1,11 @@
-"""The system at work: each part with its figures, rates, latency, and what was refused."""
+"""The system at work: each part with its figures, rates, latency, gaps, and what was refused."""
 
 import streamlit as st
 
 from dashboard import session
-from dashboard.components import masthead, moving_picture, plot
-from dashboard.health import latency_histogram, rates
+from dashboard.components import masthead, moving_picture, plot, trade_to_screen
 from dashboard.health import moving_picture as picture_of
+from dashboard.panels import agreement_rows, agreement_words, gap_rows, latency_histogram, rates
 from dashboard.services import services
 from dashboard.theme import GREEN_RED
 from pipeline.retry import RETRYABLE
@@ -14,10 +14,7 @@ from pipeline.retry import RETRYABLE
 @st.fragment
 def pipeline() -> None:
     """Everything on the page; drawn again when the doorbell rings."""
-    masthead(
-        "Pipeline", symbol="ALL", interval="1m",
-        tags=session.feed_tags(), redis_connected=services().hub.connected,
-    )  # fmt: skip
+    masthead("Pipeline", symbol="ALL", interval="1m")
     try:
         look = session.statistics().look()
     except RETRYABLE as error:
@@ -41,13 +38,23 @@ def pipeline() -> None:
             latency_histogram(look.reading.latency, GREEN_RED),
             key="latency", label="Histogram of the time from publishing to the hub", height=230,
         )  # fmt: skip
-    for title, records in (("Late trades", look.late), ("Rejected records", look.rejected)):
+    with st.container(border=True):
+        st.subheader("To the screen of this browser", anchor=False)
+        trade_to_screen(look.written, look.facts.clock_offset_ms)
+    gaps, agreement = gap_rows(look.facts.gaps), agreement_rows(look.facts.agreement)
+    st.markdown(agreement_words(look.facts.agreement))
+    for title, rows, none in (
+        ("Agreement with the exchange", agreement, "Nothing is compared yet."),
+        ("Gaps in what the feed saw", gaps, "None on record: the feed saw every trade."),
+        ("Late trades", look.late, "None yet. What arrives here is kept in Redis with its reason."),
+        ("Rejected records", look.rejected, "None yet. What arrives here is kept in Redis with its reason."),
+    ):
         with st.expander(title):  # a label that changed would close it
-            if records:
-                st.caption(f"The newest {len(records)}, newest first")
-                st.dataframe(records, hide_index=True)
+            if rows:
+                st.caption(f"The newest {len(rows)}, newest first")
+                st.dataframe(rows, hide_index=True)
             else:
-                st.caption("None yet. What arrives here is kept in Redis with its reason.")
+                st.caption(none)
 
 
 pipeline()

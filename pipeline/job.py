@@ -96,6 +96,8 @@ def configuration(settings: Settings) -> Configuration:
         "jobmanager.bind-host": "localhost",
         "taskmanager.bind-host": "localhost",
         "rest.bind-address": "localhost",
+        # Where FLINK_URL says, for those who look at it; elsewhere if that port is taken.
+        "rest.bind-port": f"{urlsplit(settings.flink_url).port},0",
         "execution.buffer-timeout.interval": "0 ms",  # a batch is large: hand it on at once
         "execution.checkpointing.interval": f"{settings.checkpoint_ms} ms",
         "execution.checkpointing.dir": checkpoints.as_uri(),

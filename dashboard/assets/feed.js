@@ -1,6 +1,8 @@
 // One WebSocket to /ws/prices for each (symbol, interval) on the page, shared by every component
 // that shows it. It reconnects for ever, with a capped backoff, and never polls.
 
+import { latencies } from "./latency.js";
+
 const BACKOFF_MS = [250, 500, 1000, 2000, 4000, 8000];
 const PING_EVERY_MS = 15_000; // keeps the clock offset fresh, and finds a connection that is dead
 const QUIET_MS = 10_000; // no update for so long: say so
@@ -21,7 +23,10 @@ export function open(path) {
 }
 
 export class Feed extends EventTarget {
-  /** Events: "candle" (detail: candle), "gap" (candles were lost), "state" (detail: this). */
+  /**
+   * Events: "candle" (detail: candle), "gap" (candles were lost), "state" (detail: this), "painted"
+   * (detail: milliseconds since its publishing), "gaps" (others are known than before).
+   */
   constructor(symbol, interval) {
     super();
     this.symbol = symbol;
@@ -31,6 +36,7 @@ export class Feed extends EventTarget {
     this.attempt = 0;
     this.clockOffsetMs = 0; // server's clock minus ours
     this.closed = false;
+    this.gaps = []; // [from_ms, to_ms, reason]: what the feed of the trades did not see
     this.#open();
   }
 
@@ -43,6 +49,19 @@ export class Feed extends EventTarget {
   /** Milliseconds from the moment the job published it until now, by the server's clock. */
   age(candle) {
     return Math.max(0, Date.now() + this.clockOffsetMs - candle.published_at_ms);
+  }
+
+  /** `candles` are on the screen since just now: tell how long that took. */
+  painted(candles) {
+    for (const candle of candles) latencies.note(candle, this.age(candle));
+    this.dispatchEvent(new CustomEvent("painted", { detail: this.age(candles.at(-1)) }));
+  }
+
+  /** These are the gaps that Python knows of. */
+  know(gaps) {
+    if (JSON.stringify(gaps) === JSON.stringify(this.gaps)) return;
+    this.gaps = gaps;
+    this.dispatchEvent(new CustomEvent("gaps", { detail: gaps }));
   }
 
   close() {

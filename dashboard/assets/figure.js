@@ -14,6 +14,8 @@ export class Drawing {
     const filled = data.fill_gaps ? fillGaps(series.rows, series.widthMs) : series.rows;
     this.rows = data.chart_type === "heikin-ashi" ? heikinAshi(filled) : filled;
     this.known = new Map();
+    /** Open times of the candles that the exchange's own history stands in for. */
+    this.standIns = this.rows.filter((row) => row.source === "exchange").map((row) => row.open_time_ms);
   }
 
   isOf(series, data) {
@@ -66,10 +68,31 @@ export class Drawing {
       }));
   }
 
+  /** A figure that is whole without the overlay, for a picture file. */
+  picture(view, shift) {
+    const { colors, symbol, interval, figure } = this.data;
+    return {
+      data: this.traces(view.firstNear(this.rows), this.rows.length, shift, view.prices),
+      layout: {
+        ...figure.layout,
+        ...view.axes(figure.layout, shift),
+        paper_bgcolor: colors.bg,
+        title: { text: `${symbol} ${interval}`, x: 0.02, font: { color: colors.text } },
+        margin: { l: 20, r: 80, t: 50, b: 40 },
+      },
+    };
+  }
+
   #marker(trace, drawn) {
     const { upVolume, downVolume } = this.data.colors;
     return { ...trace.marker, color: drawn.map((row) => (row.close >= row.open ? upVolume : downVolume)) };
   }
+}
+
+/** The last drawn point of a line and everything after it. */
+export function points(rows, line, from) {
+  const start = Math.max(0, from - 1);
+  return rows.slice(start).map((row, index) => [row.open_time_ms, line.all[start + index]]);
 }
 
 function columns(rows, names) {

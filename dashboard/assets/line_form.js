@@ -28,7 +28,7 @@ export class LineForm {
       </div>
       <p class="cc-line-wrong" role="alert"></p>
       <ul></ul>`;
-    chart.root.querySelector(".cc-buttons").prepend(this.button);
+    chart.root.querySelector("[data-do=follow]").after(this.button);
     chart.root.append(this.box);
     this.button.addEventListener("click", () => (this.box.hidden ? this.open() : this.#shut()));
     this.box.addEventListener("submit", (event) => this.#submit(event));

@@ -1,17 +1,17 @@
 // The live chart: a Plotly figure made in Python, kept moving by the page's own feed.
 
 import { ChartAlerts } from "./chart_alerts.js";
-import { acquire, mounted, release, useToken } from "./feed.js";
-import { Drawing } from "./figure.js";
+import { mounted, useToken } from "./feed.js";
+import { Drawing, points } from "./figure.js";
 import { listenToPlot, listenToStage } from "./hand.js";
 import { keepLabelsInside } from "./labels.js";
+import { Link } from "./link.js";
 import { Overlay } from "./overlay.js";
 import { loadPlotly } from "./plot.js";
 import { Series } from "./series.js";
 import { Toolbar } from "./toolbar.js";
-import { View } from "./view.js";
+import { View, formatTime, timeLeft } from "./view.js";
 
-const HEAL_EVERY_MS = 1000; // at most; a slow reader skips many revisions
 const PLOT_CONFIG = { displayModeBar: false, scrollZoom: true, doubleClick: false, responsive: false };
 
 class LiveChart {
@@ -30,9 +30,7 @@ class LiveChart {
     this.counts = { ticks: 0, frames: 0, renders: 0, heals: 0, mounts: 1 };
     this.root.chart = this; // for tests and benchmarks
     this.observer = new ResizeObserver(() => this.#resized());
-    this.onCandle = (event) => this.#tick(event.detail);
-    this.onState = () => this.#state();
-    this.onGap = () => this.#heal();
+    this.link = new Link(this);
     listenToStage(this.stage, this);
     this.alerts = new ChartAlerts(this);
   }
@@ -50,7 +48,7 @@ class LiveChart {
     }
     this.series.merge(rows);
     this.toolbar.show(data);
-    if (other) this.#subscribe();
+    if (other) this.link.to(data.symbol, data.interval);
     this.#render();
     if (data.at && (other || data.at !== this.wentTo)) this.goTo(data.at);
     this.wentTo = data.at;
@@ -61,42 +59,9 @@ class LiveChart {
     this.closed = true;
     this.observer.disconnect();
     this.alerts.close();
-    this.#unsubscribe();
+    this.link.close();
     if (this.Plotly) this.Plotly.purge(this.plot);
     this.root.remove();
-  }
-
-  // ---- the feed -------------------------------------------------------------------------
-
-  #subscribe() {
-    this.#unsubscribe();
-    this.feed = acquire(this.data.symbol, this.data.interval);
-    this.feed.addEventListener("candle", this.onCandle);
-    this.feed.addEventListener("state", this.onState);
-    this.feed.addEventListener("gap", this.onGap);
-  }
-
-  #unsubscribe() {
-    if (!this.feed) return;
-    this.feed.removeEventListener("candle", this.onCandle);
-    this.feed.removeEventListener("state", this.onState);
-    this.feed.removeEventListener("gap", this.onGap);
-    release(this.feed);
-    this.feed = null;
-  }
-
-  #state() {
-    if (!this.feed.connected) this.lostConnection = true;
-  }
-
-  #tick(candle) {
-    this.counts.ticks += 1;
-    const effect = this.series.apply(candle);
-    if (effect === "hole" || this.lostConnection) this.#heal();
-    this.lostConnection = false;
-    if (effect === "closed" || effect === "hole") this.mustRender = true;
-    this.newest = candle;
-    this.changed();
   }
 
   /** Something on the screen is out of date: draw it in the next frame, once. */
@@ -111,48 +76,13 @@ class LiveChart {
     this.counts.frames += 1;
     if (this.mustRender || this.window.isLeftBy(this.series.last)) this.#render();
     else this.#paint();
-    this.#measure();
-  }
-
-  #measure() {
-    const candle = this.newest;
-    this.newest = null;
-    if (!candle?.fresh) return;
-    const channel = new MessageChannel(); // its message comes after this frame was painted
-    channel.port1.onmessage = () => {
-      const age = this.feed?.age(candle) ?? 0;
-      this.paints.push([candle.seq, candle.published_at_ms, Date.now()]);
-      if (this.paints.length > 500) this.paints.shift();
-      this.feed?.dispatchEvent(new CustomEvent("painted", { detail: age }));
-    };
-    channel.port2.postMessage(null);
-  }
-
-  async #heal() {
-    if (this.healing) return;
-    this.healing = true;
-    this.counts.heals += 1;
-    const { series } = this;
-    try {
-      await series.heal();
-    } catch {
-      this.lostConnection = true; // the next tick tries again
-    }
-    await new Promise((resolve) => setTimeout(resolve, HEAL_EVERY_MS));
-    this.healing = false;
-    if (series !== this.series || this.closed) return;
-    this.mustRender = true;
-    this.changed();
+    this.link.drawn();
   }
 
   // ---- drawing --------------------------------------------------------------------------
 
   get view() {
     return this.window.range;
-  }
-
-  get following() {
-    return this.window.following;
   }
 
   /** Milliseconds added to every time before it is drawn: Plotly's dates have no time zone. */
@@ -215,16 +145,19 @@ class LiveChart {
       price: last.close,
       rising: last.close >= last.open,
       label: formatPrice(last.close),
+      left: last.is_closed ? "" : timeLeft(last.open_time_ms + this.series.widthMs - this.link.now),
       barMs: this.series.widthMs,
       shift: this.shift,
       style: this.data.chart_type === "line" ? "line" : "candles",
       colors,
       cross: this.cross,
+      gaps: this.link.gaps,
+      standIns: this.#drawing.standIns,
       formatPrice,
       formatTime: (time) => formatTime(time, this.data.interval),
     });
     this.toolbar.readout(this.#pointed(rows), rows, formatPrice);
-    this.toolbar.following(this.following);
+    this.toolbar.state(this.window.following, this.window.picked);
     this.alerts.paint(rows);
   }
 
@@ -273,8 +206,7 @@ class LiveChart {
   /** Show the newest `spanMs` milliseconds; null for everything that is loaded. */
   range(spanMs) {
     const held = this.series.last.open_time_ms - this.series.rows[0].open_time_ms;
-    this.window.spanMs = spanMs ?? held + 2 * this.series.widthMs;
-    this.window.following = true;
+    this.window.pick(spanMs, held + 2 * this.series.widthMs);
     this.viewMoved();
   }
 
@@ -300,31 +232,11 @@ class LiveChart {
     this.mustRender = true;
   }
 
-  /** The figure with everything that is on the screen, as a PNG of 1600 x 900. */
-  async png() {
-    const { rows } = this.#drawing;
-    const data = this.#drawing.traces(this.window.firstNear(rows), rows.length, this.shift, this.window.prices);
-    const { colors, symbol, interval, figure } = this.data;
-    const layout = {
-      ...figure.layout,
-      ...this.window.axes(figure.layout, this.shift),
-      paper_bgcolor: colors.bg,
-      title: { text: `${symbol} ${interval}`, x: 0.02, font: { color: colors.text } },
-      margin: { l: 20, r: 80, t: 50, b: 40 },
-    };
+  /** What is on the screen as a PNG, a data URL. */
+  png() {
+    const { layout, data } = this.#drawing.picture(this.window, this.shift);
     return this.Plotly.toImage({ data, layout }, { format: "png", width: 1600, height: 900 });
   }
-}
-
-/** The last drawn point of a line and everything after it. */
-function points(rows, line, from) {
-  const start = Math.max(0, from - 1);
-  return rows.slice(start).map((row, index) => [row.open_time_ms, line.all[start + index]]);
-}
-
-function formatTime(time, interval) {
-  const text = new Date(time).toISOString();
-  return `${text.slice(0, 10)} ${text.slice(11, interval === "1s" ? 19 : 16)}`;
 }
 
 export default async function (component) {

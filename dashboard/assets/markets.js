@@ -140,7 +140,7 @@ class Markets {
     const style = getComputedStyle(document.documentElement);
     const color = style.getPropertyValue(price > before ? "--cc-up" : "--cc-down");
     cell.getAnimations().forEach((animation) => animation.cancel());
-    cell.animate([{ color, backgroundColor: `color-mix(in srgb, ${color} 22%, transparent)` }, {}], { duration: 800, easing: "ease-out" });
+    cell.animate([{ color, backgroundColor: `color-mix(in srgb, ${color} 13%, transparent)` }, {}], { duration: 600, easing: "ease-out" });
   }
 
   #open(event) {

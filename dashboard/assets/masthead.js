@@ -3,6 +3,7 @@
 
 import { Cards } from "./cards.js";
 import { acquire, mounted, release, useToken } from "./feed.js";
+import { afterPaint } from "./latency.js";
 
 const RING_EVERY_MS = 1000;
 const CATCHING_UP_MS = 10_000; // event time this far behind the clock
@@ -12,13 +13,14 @@ class Masthead {
   constructor(parent) {
     this.root = document.createElement("header");
     this.root.className = "cc-masthead";
-    this.root.innerHTML = `<h1></h1><span class="cc-price"></span><span class="cc-badge" role="status"></span><span class="cc-tags"></span>`;
+    this.root.innerHTML = `<h1></h1><span class="cc-price"></span><span class="cc-badge" role="status"></span><span class="cc-tags"></span><span class="cc-sentence"></span>`;
     parent.append(this.root);
     this.cards = new Cards(parent);
-    [this.title, this.price, this.badge, this.tags] = this.root.children;
+    [this.title, this.price, this.badge, this.tags, this.sentence] = this.root.children;
     this.rungAtMs = 0;
     this.ages = [];
     this.rings = 0;
+    this.unpainted = new Map(); // symbol -> newest tick since the last frame
     this.root.masthead = this; // for tests and benchmarks
     this.handlers = {
       candle: (event) => this.#candle(event.detail),
@@ -36,9 +38,11 @@ class Masthead {
     this.trigger = trigger;
     this.title.textContent = data.title;
     this.tags.replaceChildren(...data.tags.map((tag) => Object.assign(document.createElement("span"), { textContent: tag })));
+    this.sentence.textContent = data.sentence;
     for (const name of ["up", "down"]) document.documentElement.style.setProperty(`--cc-${name}`, data[name]);
     this.cards.update(data.cards);
     if (other) this.#subscribe();
+    this.feed.know(data.gaps);
     this.#show();
   }
 
@@ -72,12 +76,18 @@ class Masthead {
   #candle(candle) {
     if (this.newest && candle.open_time_ms < this.newest.open_time_ms) return this.data.quiet || this.#soon(candle.is_closed);
     this.newest = candle;
-    this.frame ??= requestAnimationFrame(() => {
-      this.frame = null;
-      this.#showPrice();
-      if (this.newest.fresh && !document.querySelector(".cc-chart")) this.#painted(this.feed?.age(this.newest) ?? 0);
-    });
+    if (candle.fresh) this.unpainted.set(candle.symbol, candle);
+    this.frame ??= requestAnimationFrame(() => this.#frame());
     if (!this.data.quiet) this.#soon(candle.is_closed);
+  }
+
+  #frame() {
+    this.frame = null;
+    this.#showPrice();
+    const [drawn, { feed }] = [[...this.unpainted.values()], this];
+    this.unpainted.clear();
+    if (!drawn.length || document.querySelector(".cc-chart")) return; // the chart tells it of its own frames
+    afterPaint(() => feed?.painted(drawn));
   }
 
   #soon(now) {

@@ -3,6 +3,8 @@
 // itself draws only when a candle closes or the view changes, so a tick costs well under 1 ms and
 // cannot disturb zoom, pan or hover.
 
+import { paintGaps, paintStandIns } from "./provenance.js";
+
 export class Overlay {
   constructor(canvas, plot) {
     this.canvas = canvas;
@@ -25,8 +27,9 @@ export class Overlay {
 
   /**
    * Paint one frame. `scene`: rows (open candles as drawn), lines ([{axis, color, dash, points}]),
-   * price, rising, label, barMs, shift (ms added to every time), style ("candles" or "line"),
-   * colors, cross ({x, y} in pixels or null).
+   * gaps and standIns (see provenance.js), price, rising, label, left (until the candle closes, in
+   * words), barMs, shift (ms added to every time), style ("candles" or "line"), colors, cross ({x, y}
+   * in pixels or null).
    */
   paint(scene) {
     const full = this.plot._fullLayout;
@@ -36,11 +39,20 @@ export class Overlay {
     this.x = (time) => full.xaxis._offset + full.xaxis.l2p(time + scene.shift);
     this.barWidth = Math.max(1, (this.x(scene.barMs) - this.x(0)) * 0.7);
     this.box = { left: full.xaxis._offset, width: full.xaxis._length };
+    this.#provenance(scene, full);
     this.#clipped(full.yaxis, (y) => this.#price(scene, y));
     this.#clipped(full.yaxis2, (y) => this.#volume(scene, y));
     if (full.yaxis3) this.#clipped(full.yaxis3, (y) => this.#lines(scene, "y3", y));
     this.#lastPrice(scene, full.yaxis);
     if (scene.cross) this.#cross(scene, full);
+  }
+
+  #provenance({ gaps, standIns }, full) {
+    const top = full.yaxis._offset;
+    paintGaps(this.context, gaps, { x: this.x, box: this.box, top, bottom: full.height - full.margin.b });
+    this.#clipped(full.yaxis, () => {
+      paintStandIns(this.context, standIns, { x: this.x, bottom: top + full.yaxis._length, barWidth: this.barWidth });
+    });
   }
 
   #clipped(axis, draw) {
@@ -137,7 +149,13 @@ export class Overlay {
     context.stroke();
     context.setLineDash([]);
     context.globalAlpha = 1;
+    context.fillStyle = scene.colors.ground; // so that no axis label looks out from behind the tag
+    context.fillRect(end + 1, y - 17, this.width - end - 1, scene.left ? 44 : 34);
     this.#tag(end + 3, y, scene.label, color, "#06110d");
+    if (!scene.left) return;
+    context.font = "11px 'Source Sans', 'Source Sans Pro', system-ui, sans-serif";
+    context.fillStyle = scene.colors.muted;
+    context.fillText(scene.left, end + 9, y + 19);
   }
 
   #cross({ cross, formatPrice, formatTime, colors, barMs }, full) {

@@ -114,6 +114,7 @@ export class Series {
 
 function isNewer(candle, known) {
   if (known.is_closed && !candle.is_closed) return false; // closed is final
+  if (candle.source === "exchange") return known.source !== "exchange"; // history has reason to prefer it
   if (candle.epoch !== known.epoch) return candle.epoch > known.epoch;
   return candle.seq > known.seq || (candle.is_closed && !known.is_closed);
 }

@@ -1,6 +1,7 @@
 // The strip above the chart: what the crosshair points at, ranges, follow, exports.
 
 import { base } from "./feed.js";
+import { gapAt } from "./provenance.js";
 
 export class Toolbar {
   constructor(root, chart) {
@@ -29,14 +30,16 @@ export class Toolbar {
         button.type = "button";
         button.textContent = label;
         button.dataset.span = spanMs ?? "";
+        button.title = spanMs ? `The newest ${label}` : "Everything that is loaded";
         return button;
       }),
     );
   }
 
-  following(is) {
-    const button = this.root.querySelector("[data-do=follow]");
-    button.setAttribute("aria-pressed", is);
+  /** Whether the chart follows the newest candle, and which range was picked (`data-span`), if any. */
+  state(following, picked) {
+    this.root.querySelector("[data-do=follow]").setAttribute("aria-pressed", following);
+    for (const each of this.ranges.children) each.setAttribute("aria-pressed", each.dataset.span === picked);
   }
 
   /** Words for the candle at `index`, and the indicators' values there. */
@@ -51,12 +54,22 @@ export class Toolbar {
       `<b>${clock}</b>`,
       ...["open", "high", "low", "close"].map((name) => `<span><i>${name[0].toUpperCase()}</i> ${price(row[name])}</span>`),
       `<span><i>Vol</i> ${compact(row.volume)}</span>`,
-      `<span class="${tone}">${change >= 0 ? "+" : "−"}${Math.abs(change).toFixed(2)}%</span>`,
+      `<span class="${tone}">${signed(change)}%</span>`,
       ...(this.chart.ends ?? []).filter((line) => line.name).map((line) => this.#indicator(line, index, price)),
     ];
     if (!row.trade_count) parts.push("<span>no trades</span>");
+    parts.push(...this.#provenance(row));
     const html = parts.join("");
     if (html !== this.shownHtml) this.line.innerHTML = this.shownHtml = html;
+  }
+
+  #provenance(row) {
+    const parts = [];
+    if (row.source === "exchange") parts.push('<span class="cc-stand-in">from the exchange\'s own history</span>');
+    const gap = gapAt(row, this.data.width_ms, this.chart.link.gaps);
+    if (!gap) return parts;
+    const [from, to] = gap.slice(0, 2).map((ms) => new Date(ms + this.chart.shift).toISOString().slice(11, 19));
+    return [...parts, `<span class="cc-gap">gap ${from} to ${to}: ${escaped(gap[2])}</span>`];
   }
 
   #indicator(line, index, price) {
@@ -71,7 +84,6 @@ export class Toolbar {
     else if (button.dataset.do === "csv") this.#csv();
     else if (button.dataset.do === "png") this.#png();
     else if (button.dataset.span !== undefined) {
-      for (const each of this.ranges.children) each.setAttribute("aria-pressed", each === button);
       this.chart.range(button.dataset.span ? Number(button.dataset.span) : null);
     }
   }
@@ -93,6 +105,16 @@ export class Toolbar {
 
 export function compact(value) {
   return value.toLocaleString("en-US", { notation: "compact", maximumSignificantDigits: 4 });
+}
+
+/** With its sign, unless it is rounded to nothing. */
+function signed(percent) {
+  const text = Math.abs(percent).toFixed(2);
+  return Number(text) ? `${percent > 0 ? "+" : "−"}${text}` : text;
+}
+
+function escaped(text) {
+  return text.replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
 }
 
 function save(url, name) {

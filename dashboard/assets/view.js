@@ -6,6 +6,19 @@ export function plotlyTime(timeMs) {
   return new Date(timeMs).toISOString().slice(0, -1);
 }
 
+/** A time as a person reads it, as exact as candles of `interval` need. */
+export function formatTime(time, interval) {
+  const text = new Date(time).toISOString();
+  return `${text.slice(0, 10)} ${text.slice(11, interval === "1s" ? 19 : 16)}`;
+}
+
+/** `12:34` or `1:02:03`; empty where it is over, or too short to be read. */
+export function timeLeft(ms) {
+  if (ms < 1000) return "";
+  const text = new Date(ms).toISOString();
+  return ms >= 3_600_000 ? text.slice(12, 19) : text.slice(14, 19);
+}
+
 const RIGHT_GAP = 0.04; // part of the width kept free right of the newest candle
 const FEWEST = 24; // candles across, however few there are
 const BAR_PIXELS = 9;
@@ -15,9 +28,17 @@ export class View {
     this.widthMs = widthMs;
     this.following = true;
     this.spanMs = null; // null: as many candles as fit well
+    this.picked = null; // the range button that it shows: its milliseconds as text, "" for all
     this.range = null; // [from, to] in ms
     this.prices = [0, 1];
     this.volumeTop = 1;
+  }
+
+  /** Show the newest `spanMs`; null for all, which is `allMs`. */
+  pick(spanMs, allMs) {
+    this.spanMs = spanMs ?? allMs;
+    this.picked = String(spanMs ?? "");
+    this.following = true;
   }
 
   /** Fit to `rows` on a plot `pixels` wide: the stretch of time, and what it holds. */
@@ -43,6 +64,7 @@ export class View {
 
   /** A hand moved the view to `range`; it goes on following if `newestMs` is still in it. */
   move(range, newestMs) {
+    this.picked = null;
     this.range = range;
     this.spanMs = range[1] - range[0];
     this.following = newestMs >= range[0] && newestMs <= range[1];
@@ -50,6 +72,7 @@ export class View {
 
   /** Put `timeMs` in the middle and leave the newest candle, even where it can be seen. */
   center(timeMs) {
+    this.picked = null;
     const span = this.range[1] - this.range[0];
     this.spanMs = span;
     this.range = [timeMs - span / 2, timeMs + span / 2];
@@ -58,6 +81,7 @@ export class View {
 
   /** Zoom about the right end. */
   zoom(factor) {
+    this.picked = null;
     const [from, to] = this.range;
     this.spanMs = (to - from) * factor;
     this.range = [to - this.spanMs, to];

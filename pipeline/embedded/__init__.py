@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,8 @@ class Embedded:
         self._commands = commands_of(settings) if commands is None else commands
         self._client = redis.Redis.from_url(self.redis_url, socket_timeout=0.5)
         self._supervisor: Supervisor | None = None
+        self.flink_url = ""
+        """Where the job's Flink answers over HTTP; empty before the job's first start."""
 
     def start(self) -> None:
         """Take the state folder and return; a thread does the rest. StateFolderError, StartError.
@@ -126,6 +129,8 @@ class Embedded:
         if name == "job":
             old_checkpoints.prune(self._folder.checkpoints)
             env |= flink_folder.prepare(self._folder.flink, os.environ)
+            # Another one at each start: the last one's may be taken, or not be free yet.
+            self.flink_url = env["FLINK_URL"] = f"http://localhost:{_free_port()}"
         return env
 
     def _reports(self, name: str, since_ms: int) -> bool:
@@ -139,3 +144,10 @@ class Embedded:
         except redis.RedisError:  # Redis is restarting: ask again
             return False
         return all(text is not None and int(text) >= since_ms for text in told)
+
+
+def _free_port() -> int:
+    """A port of the loopback interface that nobody has at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
