@@ -32,6 +32,7 @@ MARKETS_OWN: Final = {
     "zremrangebyscore",
     "setex",
     "sadd",
+    "hset",
     "info",
     "zrangebyscore",
 }

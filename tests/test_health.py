@@ -3,15 +3,18 @@ from dataclasses import replace
 import plotly.graph_objects as go
 import pytest
 
-from dashboard.health import Reading, judge, latency_histogram, moving_picture, rates, stations
+from dashboard.flink import Checkpoints, read_checkpoints
+from dashboard.health import Reading, judge, moving_picture, stations
 from dashboard.meter import BOUNDS_MS, Meter, quantile_ms
+from dashboard.panels import latency_histogram, rates
 from dashboard.theme import GREEN_RED
 from pipeline.hub import Hub, Update
 
 WELL = Reading(
-    feed="simulator", feed_age_s=0.1, feed_trades=1_000_000, trades_per_s=200, folded_trades=999_990,
+    feed="simulator", feed_age_s=0.1, clock_offset_ms=None, gaps=0, feed_trades=1_000_000,
+    trades_per_s=200, folded_trades=999_990,
     folded_per_s=200, watermark_lag_s=1.0, job_age_s=0.1, late=3, lost=0, rejected=0, closed_candles=100,
-    checkpoint_age_s=4, checkpoint_every_s=5, redis_connected=True, redis_memory_bytes=2**27,
+    checkpoint_age_s=4, checkpoint=None, checkpoint_every_s=5, redis_connected=True, redis_memory_bytes=2**27,
     redis_commands_per_s=900, revisions_per_s=150, latency=(0, 90, 10), redis_clients=4, symbols=8,
     reconnects=0, malformed=0, websocket_clients=2,
 )  # fmt: skip
@@ -33,6 +36,10 @@ def test_a_pipeline_that_is_well_is_healthy_in_all_its_parts() -> None:
         ({"watermark_lag_s": 61.0}, "Flink job", "bad"),
         ({"lost": 1}, "Flink job", "bad"),
         ({"checkpoint_age_s": 20.0}, "Flink job", "warn"),
+        ({"checkpoint": Checkpoints(1, 3_000, 1, 1, 0)}, "Flink job", "warn"),
+        ({"checkpoint": Checkpoints(1, 30, 2**31, 1, 0)}, "Flink job", "bad"),
+        ({"gaps": 1}, "Feed", "warn"),
+        ({"clock_offset_ms": -900}, "Feed", "warn"),
         ({"feed_trades": 1_200_000}, "Flink job", "warn"),
         ({"rejected": 1}, "Redis", "warn"),
         ({"reconnects": 1}, "Subscriber and web", "warn"),
@@ -43,6 +50,21 @@ def test_a_pipeline_that_is_well_is_healthy_in_all_its_parts() -> None:
 )
 def test_a_part_is_as_healthy_as_its_worst_figure(change: dict[str, object], station: str, health: str) -> None:
     assert states(replace(WELL, **change))[station] == health  # type: ignore[arg-type]
+
+
+def test_flinks_own_word_on_its_newest_checkpoint_is_read() -> None:
+    answer = {
+        "counts": {"restored": 1, "total": 9, "in_progress": 0, "completed": 8, "failed": 1},
+        "latest": {
+            "completed": {
+                "latest_ack_timestamp": 1_700_000_000_050,
+                "end_to_end_duration": 21,
+                "state_size": 4_096,
+            }
+        },
+    }
+    assert read_checkpoints(answer) == Checkpoints(1_700_000_000_050, 21, 4_096, 8, 1)
+    assert read_checkpoints({**answer, "latest": {"completed": None}}) is None
 
 
 def test_what_is_not_known_is_idle_not_healthy() -> None:

@@ -60,11 +60,13 @@ class Market:
         self.prices[symbol] = Decimal(price) if price else moved
         size = (Decimal(START[symbol][1]) * Decimal(self._random.uniform(0.1, 2))).quantize(Decimal("1e-8"))
         with self._lock, self._client.pipeline(transaction=True) as pipe:
+            written_ms = now_ms()
             pipe.sadd(keys.SYMBOLS, symbol)
-            self._close_older(pipe, symbol, at_ms)
+            self._close_older(pipe, symbol, at_ms, written_ms)
             for interval in INTERVALS:
                 self._fold(symbol, interval, at_ms, self.prices[symbol], size)
-                self._publish(pipe, symbol, interval)
+                self._publish(pipe, symbol, interval, written_ms)
+            pipe.hset(keys.progress(0), mapping={"updated_at_ms": written_ms, "event_time_ms": at_ms})
             pipe.execute()
             return self._open[symbol, Interval.M1]
 
@@ -105,12 +107,12 @@ class Market:
                 except redis.RedisError:
                     continue  # away or loading: like the sink, go on when it is back
 
-    def _close_older(self, pipe: redis.client.Pipeline, symbol: str, at_ms: int) -> None:
+    def _close_older(self, pipe: redis.client.Pipeline, symbol: str, at_ms: int, written_ms: int) -> None:
         for interval in INTERVALS:
             held = self._open.get((symbol, interval))
             if held and held.close_time_ms <= at_ms:
                 self._open[symbol, interval] = replace(held, is_closed=True)
-                self._publish(pipe, symbol, interval)
+                self._publish(pipe, symbol, interval, written_ms)
                 del self._open[symbol, interval]
 
     def _fold(self, symbol: str, interval: Interval, at_ms: int, price: Decimal, size: Decimal) -> None:
@@ -128,10 +130,10 @@ class Market:
             trade_count=held.trade_count + 1,
         )
 
-    def _publish(self, pipe: redis.client.Pipeline, symbol: str, interval: Interval) -> None:
+    def _publish(self, pipe: redis.client.Pipeline, symbol: str, interval: Interval, written_ms: int) -> None:
         key = (symbol, interval)
         self._seq[key] = self._seq.get(key, 0) + 1
-        candle = replace(self._open[key], epoch=self._epoch, seq=self._seq[key], published_at_ms=now_ms())
+        candle = replace(self._open[key], epoch=self._epoch, seq=self._seq[key], published_at_ms=written_ms)
         text = candle.to_json()
         if interval is Interval.M1:
             pipe.setex(keys.latest(symbol), 3600, text)

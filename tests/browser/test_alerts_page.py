@@ -11,9 +11,9 @@ from playwright.sync_api import Locator, Page, expect
 
 from pipeline.market import Alert, AlertType, Severity
 from tests.browser.alerting import Still, alert, final, shown
+from tests.browser.live import chart, open_live
 from tests.browser.market import now_ms
 from tests.browser.running import open_page
-from tests.browser.test_live_page import chart, open_live
 
 HOUR_MS = 3_600_000
 
@@ -157,7 +157,7 @@ def test_a_click_leads_to_the_candle_and_leaves_the_newest_one(page: Page, still
     assert f"at={wanted.window_start_ms}" in page.url and "symbol=ETH" in page.url
     low, high = chart(page, "chart.view")
     assert abs((low + high) / 2 - wanted.window_start_ms) < 1_000
-    assert chart(page, "chart.following") is False
+    assert chart(page, "chart.window.following") is False
     still.market.trade("ETH")
     page.wait_for_function("() => document.querySelector('.cc-chart').chart.counts.ticks > 0")
     assert chart(page, "chart.view") == [low, high]
@@ -183,7 +183,7 @@ def test_a_link_to_a_candle_opens_there_and_another_market_starts_at_its_newest(
 def test_a_link_to_no_time_says_so_and_shows_the_newest_candle(page: Page, still: Still) -> None:
     open_live(page, f"{still.url}/?symbol=SOL&at=yesterday")
     expect(page.get_by_text("at='yesterday' is no time")).to_be_visible()
-    assert chart(page, "chart.following") is True
+    assert chart(page, "chart.window.following") is True
 
 
 def test_alerts_are_marked_on_their_candles_with_words(page: Page, still: Still) -> None:
