@@ -96,11 +96,8 @@ class ShardReader:
 
     def _read(self, block_ms: int) -> list[RawEntry]:
         while True:
-            connects = self._connects()
-            if self._checked != connects:
-                if not self._check():
-                    return []
-                self._checked = connects
+            if self._checked != self._connects() and not self._check():
+                return []
             if self._behind:
                 self._check_trimmed()
             with self._client.pipeline(transaction=False) as both:
@@ -130,6 +127,7 @@ class ShardReader:
             instance, written, ours, older, entries = looks.execute()
         if not instance:
             return False
+        self._checked = self._connects()
         is_first, self._is_first_check = self._is_first_check, False
         self._behind = True
         if position.instance and position.instance != instance.decode():
@@ -137,11 +135,7 @@ class ShardReader:
             self.past = Past()
             self._go_to(Position(rewound=position.rewound))
         elif position.entry_id != BEGINNING:
-            # At a start, all up to our position was written, or Flink would not have completed the
-            # checkpoint. Later the writer may be behind us by what is on its way to it.
-            survived = _newest_that_survived(position.entry_id, ours, older, written if is_first else None)
-            if is_first and written is None:
-                survived = BEGINNING
+            survived = _newest_that_survived(position.entry_id, ours, older, written, is_first)
             if order(survived) < order(position.entry_id):
                 self._return_to(survived)
         if self.position.entry_id == BEGINNING and written:
@@ -196,11 +190,18 @@ class ShardReader:
             )  # fmt: skip
 
 
-def _newest_that_survived(entry_id: str, ours: list[Any], older: list[Any], written: bytes | None) -> str:
+def _newest_that_survived(
+    entry_id: str, ours: list[Any], older: list[Any], written: bytes | None, is_first: bool
+) -> str:
     """Id of the newest entry, up to ours, that Redis still has with all that was made of it.
 
     If ours is gone and older ones are there, then it was not trimmed: Redis came back without it.
-    ``written`` is how far the candles in Redis go, where they must go as far as ``entry_id``.
+    ``written`` is how far the candles in Redis go. At a start they must go as far as ``entry_id``,
+    or Flink would not have completed the checkpoint; later the writer may be behind by what is on
+    its way to it.
     """
-    survived = entry_id if ours or not older else older[0][0].decode()
-    return min(survived, written.decode(), key=order) if written else survived
+    is_lost = not ours and bool(older)
+    if not is_lost and not is_first:
+        return entry_id
+    survived = older[0][0].decode() if is_lost else entry_id
+    return min(survived, written.decode() if written else BEGINNING, key=order)
