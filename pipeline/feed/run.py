@@ -12,10 +12,8 @@ from pathlib import Path
 import redis
 
 from pipeline.errors import SettingsError
+from pipeline.feed.feeds import auto_feed, exchange_feed, replay_feed, simulator_feed
 from pipeline.feed.patience import FeedStopped
-from pipeline.feed.replay import ReplayResult, feed_name, replay
-from pipeline.feed.simulator import Simulator
-from pipeline.feed.stream import TradeWriter
 from pipeline.feed.transaction import PositionMoved
 from pipeline.settings import Settings
 
@@ -55,38 +53,14 @@ def _keep_running(feed: Callable[[], None], stop: threading.Event) -> None:
 
 
 def _feed(settings: Settings, client: redis.Redis, stop: threading.Event) -> Callable[[], None]:
-    if settings.feed == "simulator":
-        writer = TradeWriter(
-            client,
-            settings,
-            "simulator",
-            source="simulator",
-            simulated=True,
-            detail=f"A simulated market (seed {settings.simulator_seed}): invented prices and spikes, "
-            "no one's trades",
-            stop=stop,
-        )
-        return lambda: Simulator(settings, writer).run()
-    kind, _, file = settings.feed.partition(":")
-    if kind != "replay":
-        raise SettingsError(f"FEED={settings.feed!r}: no such feed")
-    paths = [Path(file)]
-    writer = TradeWriter(
-        client,
-        settings,
-        feed_name(paths, ()),
-        source="replay",
-        detail=f"Recorded trades of {paths[0].name}",
-        stop=stop,
-    )
-    return lambda: _log_sums(replay(paths, (), settings.replay_speed, writer, is_last=False))
-
-
-def _log_sums(result: ReplayResult) -> None:
-    log.info(
-        "replay: %d trades, %d duplicates left out, %d rejected %s",
-        result.trades,
-        result.duplicates,
-        sum(result.rejected.values()),
-        dict(result.rejected),
-    )
+    kind, _, rest = settings.feed.partition(":")
+    match kind:
+        case "auto":
+            return auto_feed(settings, client, stop)
+        case "exchange":
+            return exchange_feed(settings, client, stop, rest.split(","))
+        case "replay":
+            return replay_feed(settings, client, stop, Path(rest))
+        case "simulator":
+            return simulator_feed(settings, client, stop)
+    raise SettingsError(f"FEED={settings.feed!r}: no such feed")

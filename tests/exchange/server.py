@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -159,7 +160,7 @@ class Relay:
             routes=[WebSocketRoute("/{path:path}", self._socket), Route("/{path:path}", self._request)]
         )
         config = uvicorn.Config(
-            app, host="127.0.0.1", port=0, log_level="error", ws="websockets", lifespan="off"
+            app, host="127.0.0.1", port=0, log_level="error", ws="websockets-sansio", lifespan="off"
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="relay", daemon=True)
@@ -168,6 +169,10 @@ class Relay:
     def url(self) -> str:
         port = self._server.servers[0].sockets[0].getsockname()[1]
         return f"http://127.0.0.1:{port}"
+
+    def now_ms(self) -> int:
+        """The newest of the exchanges' clocks; ours, where nothing has happened."""
+        return max(exchange.now_ms() for exchange in self._by_host.values()) or time.time_ns() // 1_000_000
 
     def __enter__(self) -> Relay:
         self._thread.start()
@@ -201,10 +206,3 @@ class Relay:
             await socket.close(1013)
             return
         await exchange.serve(socket)
-
-
-@contextlib.contextmanager
-def relayed(exchange: Exchange) -> Iterator[tuple[Exchange, str]]:
-    """One exchange, served; and the relay's URL."""
-    with Relay(exchange) as relay:
-        yield exchange, relay.url

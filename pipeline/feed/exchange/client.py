@@ -37,7 +37,8 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
 """Ask for spot markets alone: the others are other prices, and megabytes more to load."""
 
 PING_MS: Final = 5_000
-"""A connection that answers no ping for twice this long is dead, whatever TCP says."""
+MISSED_PINGS: Final = 3
+"""A connection that answers none of so many pings is dead, whatever TCP says."""
 REQUEST_TIMEOUT_MS: Final = 10_000
 
 
@@ -73,7 +74,7 @@ def open_client(name: str, relay: str | None = None) -> Any:
             "enableRateLimit": True,
             "timeout": REQUEST_TIMEOUT_MS,
             "options": _OPTIONS.get(name, {}),
-            "streaming": {"keepAlive": PING_MS},
+            "streaming": {"keepAlive": PING_MS, "maxPingPongMisses": MISSED_PINGS},
         }
     )
     exchange.has["fetchCurrencies"] = False  # load_markets would ask for them, with more requests
@@ -119,6 +120,7 @@ def _tapped(ccxt_class: Any) -> Any:
     class Tapped(ccxt_class):  # type: ignore[misc]
         def __init__(self, config: dict[str, Any]) -> None:
             self._as_text = False
+            self._guarded: dict[str, Any] = {}
             super().__init__(config)
             self.on_lost: Callable[[str], None] = lambda _: None
             self.on_frame: Callable[[], None] = lambda: None
@@ -151,14 +153,24 @@ def _tapped(ccxt_class: Any) -> Any:
 
         # ---- a receive loop that lives
 
-        def handle_message(self, client: Any, message: Any) -> Any:
-            self.on_frame()
-            try:
-                return super().handle_message(client, message)
-            except Exception as error:
-                # ccxt raises anything from KeyError to its own errors out of a frame that it does
-                # not know, and its receive loop would not go on. What survives is the connection.
-                self.on_bad_frame(error, message)
+        def client(self, url: str) -> Any:
+            client = super().client(url)
+            if self._guarded.get(url) is client:
+                return client
+            self._guarded[url] = client
+            handle = client.handle_message
+
+            def guarded(message: Any) -> None:
+                self.on_frame()
+                try:
+                    handle(message)
+                except Exception as error:
+                    # Broken JSON, a KeyError of ccxt's, its own errors: raised here, any of them
+                    # would end the receive loop. What survives is the connection.
+                    self.on_bad_frame(error, message.data)
+
+            client.handle_message = guarded
+            return client
 
         def on_error(self, client: Any, error: Any) -> None:
             super().on_error(client, error)

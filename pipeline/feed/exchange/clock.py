@@ -33,11 +33,15 @@ class ExchangeClock:
         self._seed_ms = offset_ms
 
     def add(self, event_time_ms: int, received_ms: int) -> None:
-        """The newest trade of what just came."""
-        if received_ms - self._sampled_ms < SAMPLE_EVERY_MS:
+        """A trade came. Of those that come together the newest counts: the others waited for it."""
+        sample_ms = event_time_ms - received_ms
+        if received_ms - self._sampled_ms >= SAMPLE_EVERY_MS or not self._samples:
+            self._sampled_ms = received_ms
+            self._samples.append(sample_ms)
+        elif sample_ms > self._samples[-1]:
+            self._samples[-1] = sample_ms
+        else:
             return
-        self._sampled_ms = received_ms
-        self._samples.append(event_time_ms - received_ms)
         self._offset_ms = None
 
     @property

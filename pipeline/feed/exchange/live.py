@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final
@@ -19,10 +19,11 @@ import numpy as np
 
 from pipeline.entry import RECORD
 from pipeline.errors import SettingsError
+from pipeline.feed.exchange.client import check_exchange
 from pipeline.feed.exchange.gate import Gate
 from pipeline.feed.exchange.lane import DENSE, Place
 from pipeline.feed.exchange.markets import Market, check_all_found, choose, exchanges_of
-from pipeline.feed.exchange.session import FIRST_WAIT_S, LONGEST_WAIT_S, Reports, Session
+from pipeline.feed.exchange.session import FIRST_WAIT_S, LONGEST_WAIT_S, Reports, Session, wall_clock_ms
 from pipeline.feed.exchange.tick import Tick
 from pipeline.feed.simulator import HEARTBEAT_MS
 from pipeline.feed.stream import MAX_WRITE_TRADES, NO_TRADES, TradeWriter
@@ -47,7 +48,14 @@ class LiveFeed:
     ``settings``: SYMBOLS, QUOTE, FLUSH_MS, OUT_OF_ORDER_MS and EXCHANGE_RELAY.
     """
 
-    def __init__(self, settings: Settings, writer: TradeWriter, exchanges: Sequence[str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        writer: TradeWriter,
+        exchanges: Sequence[str],
+        now_ms: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        self._now_ms = now_ms
         self._settings = settings
         self._writer = writer
         self._exchanges = tuple(exchanges)
@@ -228,7 +236,7 @@ class LiveFeed:
             if self._late.get(market.symbol) != minute_ms:
                 self._late[market.symbol] = minute_ms
                 reason = f"{market.exchange}: trades came after their candles had closed"
-                gaps.append(Gap(market.symbol, minute_ms, minute_ms + minute.ms - 1, reason, _now_ms()))
+                gaps.append(Gap(market.symbol, minute_ms, minute_ms + minute.ms - 1, reason, self._now_ms()))
         return gaps
 
     def _about(self) -> dict[str, str | int]:
@@ -250,10 +258,8 @@ def detail(exchanges: Sequence[str]) -> str:
 
 
 def check_exchanges(exchanges: Sequence[str]) -> None:
-    """SettingsError where FEED names more than the ids have room for."""
+    """SettingsError where FEED names one that there is not, or more than the ids have room for."""
+    for name in exchanges:
+        check_exchange(name)
     if len(exchanges) > 2**ID_BITS:
         raise SettingsError(f"FEED names {len(exchanges)} exchanges; at most {2**ID_BITS}")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -41,6 +41,10 @@ _TICK_S: Final = 0.1
 _SYMBOLS_A_WATCH: Final = 100
 
 
+def wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 class Lost(CandlecastError):
     """The connection ended, or is to be made anew; the text says why."""
 
@@ -68,6 +72,7 @@ class Session:
         *,
         relay: str | None = None,
         held: Callable[[], int] = lambda: 0,
+        now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self.exchange = exchange
         self.clock = ExchangeClock()
@@ -78,6 +83,7 @@ class Session:
         self._places = places
         self._reports = reports
         self._held = held
+        self._now_ms = now_ms
         self._client = open_client(exchange, relay)
         self._flip = exchange in MAKER_SIDED
         self._healer = Healer(self._client, exchange, self._reject)
@@ -86,7 +92,7 @@ class Session:
         self._blocked_since: dict[Market, float] = {}
         self._healing: dict[Market, asyncio.Task[None]] = {}
         self._holes: dict[Market, tuple[Hole, float]] = {}
-        self._heard_ms = 0
+        self._heard_s = 0.0
         self._lost = ""
         self._client.on_lost = self._note_lost
         self._client.on_bad_frame = self._bad_frame
@@ -111,7 +117,9 @@ class Session:
 
     def silent_until(self) -> int | None:
         """Event time up to which this exchange has nothing more to say; None while it cannot be heard."""
-        return self.clock.silent_until(self._last_heard_ms()) if self.is_connected else None
+        if not self.is_connected:
+            return None
+        return self.clock.silent_until(self._now_ms() - int(1_000 * self._silent_for_s()))
 
     # ---- life
 
@@ -161,7 +169,7 @@ class Session:
 
     async def _connection(self) -> None:
         """One life of the connection; Lost at its end."""
-        self._lost, self._heard_ms = "", 0
+        self._lost, self._heard_s = "", 0.0
         names = list(self._by_name)
         if self._client.has.get("watchTradesForSymbols"):
             parts = [names[at : at + _SYMBOLS_A_WATCH] for at in range(0, len(names), _SYMBOLS_A_WATCH)]
@@ -184,10 +192,10 @@ class Session:
         if self.clock.offset_ms is not None or not self._client.has.get("fetchTime"):
             return
         try:
-            asked_ms = _now_ms()
+            asked_ms = self._now_ms()
             told_ms = await self._client.fetch_time()
             if told_ms:
-                self.clock.seed(int(told_ms) - (asked_ms + _now_ms()) // 2)
+                self.clock.seed(int(told_ms) - (asked_ms + self._now_ms()) // 2)
         except Exception as error:
             # Whatever ccxt makes of the answer: trades will tell the time. The connection survives.
             log.info("%s: does not tell its time: %s", self.exchange, error)
@@ -200,7 +208,7 @@ class Session:
                 raise Lost(str(error).partition("\n")[0][:200] or type(error).__name__)
         if self._lost:
             raise Lost(self._lost)
-        if not self._heard_ms:
+        if not self._heard_s:
             return
         if not self.is_connected:
             self._connected()
@@ -232,17 +240,18 @@ class Session:
     # ---- what comes in
 
     def _frame(self) -> None:
-        self._heard_ms = _now_ms()
+        self._heard_s = time.monotonic()
 
-    def _last_heard_ms(self) -> int:
-        pongs = [client.lastPong or 0 for client in self._client.clients.values()]
-        return max(self._heard_ms, *pongs, 0)
+    def _silent_for_s(self) -> float:
+        """How long ago the connection was last known to live: by a frame, or by an answer to a ping."""
+        pong_ms = max((client.lastPong or 0 for client in self._client.clients.values()), default=0)
+        return min(time.monotonic() - self._heard_s, max(0.0, (wall_clock_ms() - pong_ms) / 1_000))
 
     def _take(self, name: str, trade: dict[str, Any]) -> None:
         market = self._by_name.get(name)
         if market is None or self._lost:
             return  # of another market, or of a connection that is given up
-        lane, now_ms = self.lanes[market], _now_ms()
+        lane, now_ms = self.lanes[market], self._now_ms()
         try:
             tick = read_tick(trade, self._flip, needs_number=lane.is_dense)
             # Before the check: where no one has told the exchange's time, the median of trades does,
@@ -309,7 +318,7 @@ class Session:
         newest_ms = lane.newest_waiting_ms()
         if self.clock.offset_ms is None and newest_ms:
             return newest_ms
-        return max(newest_ms, self.clock.exchange_ms(_now_ms()))
+        return max(newest_ms, self.clock.exchange_ms(self._now_ms()))
 
     async def _begin(self, market: Market, lane: Lane, minute_ms: int, now_ms: int) -> None:
         """Begin with the minute in progress; what lies before it is the exchange's history."""
@@ -356,14 +365,10 @@ class Session:
             return [], str(error)
 
     def _gap(self, market: Market, from_ms: int, to_ms: int, reason: str) -> None:
-        gap = Gap(market.symbol, from_ms, max(from_ms, to_ms), f"{market.exchange}: {reason}", _now_ms())
+        gap = Gap(market.symbol, from_ms, max(from_ms, to_ms), f"{market.exchange}: {reason}", self._now_ms())
         log.warning("gap in %s from %d to %d: %s", *gap[:4])
         self._reports.gaps.append(gap)
 
 
 def _text(record: Any) -> str:
     return repr(record)[:1_000]
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
