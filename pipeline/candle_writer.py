@@ -162,12 +162,16 @@ class CandleWriter:
     def _execute(self, candles: list[_Encoded], whole: Revisions | None, life: _Life, now_ms: int) -> None:
         """One transaction; ``whole`` where it completes its list and so moves the progress on."""
         with self._client.pipeline(transaction=True) as transaction:
+            alerts = whole.alerts if whole is not None else ()
+            if whole is not None and alerts:
+                alerts = alert_writer.unwritten(transaction, whole.batch.shard, alerts)
             if whole is not None and life.noted is None:
                 # An attempt that seemed to fail may yet be applied: then this one must not be.
                 self._watch(transaction, whole.batch.shard, life)
+            transaction.multi()
             self._queue_candles(transaction, candles)
             if whole is not None:
-                alert_writer.queue(transaction, whole.alerts)
+                alert_writer.queue(transaction, whole.batch.shard, alerts)
                 self._queue_notes(transaction, whole.batch, life)
                 self._queue_progress(transaction, whole, life, now_ms)
             try:
@@ -182,7 +186,6 @@ class CandleWriter:
     def _watch(transaction: Any, shard: int, life: _Life) -> None:
         transaction.watch(keys.progress(shard))
         life.noted = _order(transaction.hget(keys.progress(shard), "noted"))
-        transaction.multi()
 
     def _queue_candles(self, transaction: Any, candles: list[_Encoded]) -> None:
         closed: defaultdict[str, dict[str, int]] = defaultdict(dict)

@@ -6,10 +6,6 @@ UPDATES_CHANNEL = "crypto:updates"
 ALERTS = "crypto:alerts"
 """Capped stream (field ``alert``), and channel of the same name: one alert's JSON each."""
 
-ALERTS_NEWEST = "crypto:alerts:newest"
-"""Hash ``SYMBOL:ALERT_TYPE[:provisional]`` -> window_start_ms of the newest alert written of it. They
-come in rising order, so that one that is not newer is a repetition after a crash, and left out."""
-
 ALERTS_DEAD = "crypto:alerts:dead"
 """Capped stream of alerts that the webhook could not deliver: fields ``alert`` and ``reason``."""
 
@@ -72,9 +68,12 @@ def progress(shard: int) -> str:
     return f"crypto:progress:{shard}"
 
 
-def exchange_history(symbol: str, interval: str) -> str:
-    """Sorted set by open time: JSON of the exchange's own closed candles, with ``"source":"exchange"``."""
-    return f"crypto:{symbol}:{interval}:exchange"
+def alerts_newest(shard: int) -> str:
+    """Hash ``SYMBOL:ALERT_TYPE[:provisional]`` -> window_start_ms of the newest alert written of it.
+
+    They come in rising order, so that one that is not newer is a repetition after a crash.
+    """
+    return f"crypto:alerts:newest:{shard}"
 
 
 def feed_position(name: str) -> str:

@@ -1,4 +1,10 @@
-"""Writes alerts into Redis, each once, however often a crash makes the job repeat it."""
+"""Writes alerts into Redis, each once, however often a crash makes the job repeat it.
+
+The windows of one symbol and type come in rising order, so the newest one is all there is to
+remember, and it needs no bound that a long replay could reach beyond. It is watched from its
+reading until the transaction is over: neither an attempt whose answer was lost nor two lives of
+the job at once can write an alert twice.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +17,30 @@ from pipeline.market import Alert
 KEPT: Final = 10_000
 """Alerts kept in the stream."""
 
-# Decided where it is written, and while it is: neither a transaction whose answer was lost nor two
-# lives of the job at once can write one twice. The windows of one symbol and type come in rising
-# order, so the newest one is all there is to remember, and it needs no bound that a long replay
-# could reach beyond.
-_ONCE: Final = """
-local newest = redis.call('HGET', KEYS[2], ARGV[1])
-if newest and tonumber(newest) >= tonumber(ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
-redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'alert', ARGV[4])
-redis.call('PUBLISH', KEYS[1], ARGV[4])
-return 1
-"""
 
-
-def queue(transaction: Any, alerts: Sequence[Alert]) -> None:
-    """Queue stream entry and PUBLISH of each alert that was not written before."""
+def unwritten(transaction: Any, shard: int, alerts: Sequence[Alert]) -> tuple[Alert, ...]:
+    """Those of ``alerts`` that were not written before; ``transaction`` watches that it stays so."""
+    key = keys.alerts_newest(shard)
+    transaction.watch(key)
+    kinds = list(dict.fromkeys(map(_kind, alerts)))
+    found = transaction.hmget(key, kinds)
+    newest_ms = {kind: int(text or -1) for kind, text in zip(kinds, found, strict=True)}
+    fresh = []
     for alert in alerts:
-        suffix = ":provisional" if alert.provisional else ""
-        kind = f"{alert.symbol}:{alert.alert_type.value}{suffix}"
-        transaction.eval(
-            _ONCE, 2, keys.ALERTS, keys.ALERTS_NEWEST, kind, alert.window_start_ms, KEPT, alert.to_json()
-        )
+        if alert.window_start_ms > newest_ms[_kind(alert)]:
+            newest_ms[_kind(alert)] = alert.window_start_ms
+            fresh.append(alert)
+    return tuple(fresh)
+
+
+def queue(transaction: Any, shard: int, alerts: Sequence[Alert]) -> None:
+    """Queue stream entry, PUBLISH and what :func:`unwritten` goes by."""
+    for alert in alerts:
+        text = alert.to_json()
+        transaction.xadd(keys.ALERTS, {"alert": text}, maxlen=KEPT, approximate=True)
+        transaction.publish(keys.ALERTS, text)
+        transaction.hset(keys.alerts_newest(shard), _kind(alert), alert.window_start_ms)
+
+
+def _kind(alert: Alert) -> str:
+    return f"{alert.symbol}:{alert.alert_type.value}{':provisional' if alert.provisional else ''}"

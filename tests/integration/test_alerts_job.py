@@ -137,7 +137,7 @@ def _feed(client: redis.Redis, embedded: Embedded, trades: Any, tmp_path: Path) 
 def wait_for_alerts_of(client: redis.Redis, minute: int) -> None:
     start_ms = alert_market.START_MS + minute * alert_market.MINUTE
     deadline = time.monotonic() + 60
-    while str(start_ms).encode() not in client.hvals(keys.ALERTS_NEWEST):
+    while str(start_ms).encode() not in client.hvals(keys.alerts_newest(0)):
         assert time.monotonic() < deadline, f"no alert of minute {minute}"
 
 
