@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,67 @@ def test_a_minute_that_closes_later_leaves_the_newer_forming_one_in_latest(redis
     writer.write(shard.deals(deal(T0 + MINUTE + 1_500, 3, symbol=1)))  # closes the first minute of BTC
     assert [candle.open_time_ms for candle in history(redis_client, "1m")] == [T0]
     assert Candle.from_json(redis_client.get(keys.latest("BTC"))).open_time_ms == T0 + MINUTE
+
+
+def test_an_epoch_is_above_the_last_one_also_where_the_clock_went_back(
+    redis_client: redis.Redis, heard: Any
+) -> None:
+    ahead = time.time_ns() // 1_000_000 + 3_600_000
+    redis_client.hset(keys.progress(0), "epoch", ahead)
+    shard = Shard()
+    CandleWriter(redis_client, 100).write(shard.deals(deal(T0, 1)))
+    CandleWriter(redis_client, 100).write(shard.deals(deal(T0 + 1, 2)))
+    assert {Candle.from_json(text).epoch for text in heard()} == {ahead + 1, ahead + 2}
+
+
+def test_a_new_life_that_repeats_an_older_one_publishes_no_forming_candle_until_it_has_caught_up(
+    redis_client: redis.Redis, heard: Any
+) -> None:
+    shard, writer = Shard(), CandleWriter(redis_client, 100)
+    writer.write(shard.deals(deal(T0, 1)))
+    saved = shard.crash()
+    polls = [[deal(T0 + MINUTE, 2)], [deal(T0 + 2 * MINUTE, 3)], [deal(T0 + 2 * MINUTE + 1, 4)]]
+    for deals in polls:
+        writer.write(shard.deals(*deals))
+    newest = redis_client.get(keys.latest("BTC"))
+    heard()
+    second = CandleWriter(redis_client, 100)
+    for deals in polls[:2]:
+        second.write(saved.deals(*deals))
+    assert redis_client.get(keys.latest("BTC")) == newest
+    assert all(Candle.from_json(text).is_closed for text in heard())
+    second.write(saved.deals(*polls[2]))
+    second.write(saved.deals(deal(T0 + 2 * MINUTE + 2, 5)))
+    minutes = [candle for candle in map(Candle.from_json, heard()) if candle.interval.value == "1m"]
+    assert [candle.trade_count for candle in minutes] == [3]
+
+
+def test_an_older_minute_that_a_new_life_closes_does_not_replace_the_newer_one_in_latest(
+    redis_client: redis.Redis,
+) -> None:
+    shard = Shard()
+    CandleWriter(redis_client, 100).write(shard.deals(deal(T0, 1), deal(T0 + MINUTE + 200, 2)))
+    CandleWriter(redis_client, 100).write(shard.deals(deal(T0 + MINUTE + 1_500, 3, symbol=1)))
+    assert [candle.open_time_ms for candle in history(redis_client, "1m")] == [T0]
+    assert Candle.from_json(redis_client.get(keys.latest("BTC"))).open_time_ms == T0 + MINUTE
+
+
+def test_without_its_checkpoints_a_job_notes_no_record_twice_and_leaves_none_out(
+    redis_client: redis.Redis,
+) -> None:
+    shard, writer = Shard(), CandleWriter(redis_client, 100)
+    late = [fields([deal(T0 + n, n)]) for n in range(4)]
+    entries = [fields([deal(T0 + 90_000)]), *late[:3]]
+    for one in entries:
+        writer.write(shard.poll(one))
+    # A new life that knows nothing, on a stream whose beginning was trimmed: it counts from 1 again.
+    anew, again = Shard(), CandleWriter(redis_client, 100)
+    anew.entries = 1
+    again.write(anew.poll(*entries[1:], fields([deal(T0 + 90_000)])))
+    again.write(anew.poll(late[3]))
+    ids = [json.loads(one[b"trade"])["trade_id"] for _, one in redis_client.xrange(keys.LATE)]
+    assert ids == [0, 1, 2, 3]
+    assert redis_client.hget(keys.progress(0), "late") == b"4"
 
 
 @pytest.mark.parametrize(("limit", "kept"), [(3, 3), (1, 1), (0, 20)])

@@ -320,3 +320,10 @@ def test_a_stream_with_trades_from_far_ahead_gives_what_it_gives_without_them(
     for _, origin, record in shard.rejected:
         number, place = int(origin.split("-")[0]), int(origin.split(":")[1])
         assert poisoned[number - 1][place].id == json.loads(record)["trade_id"]
+
+
+def test_a_position_saved_by_an_earlier_version_gets_what_was_added_since_as_in_a_new_one() -> None:
+    older = Position("7-0", "abc", {"BTC": 0}, T0, trades=9)
+    del older.rewound, older.ahead  # as if there had never been such fields
+    position = pickle.loads(pickle.dumps(older))
+    assert position == Position("7-0", "abc", {"BTC": 0}, T0, trades=9)
