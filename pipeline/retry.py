@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
+import time
+import weakref
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import redis
 
@@ -38,26 +40,41 @@ def one_line(error: redis.RedisError) -> str:
 
 
 class Backoff:
-    """Waits that double up to a cap, with jitter; one log line when trouble starts, one when it ends."""
+    """Waits that double up to a cap, with jitter; one log line when trouble starts, one when it ends.
+
+    One a process, that is: who else of it fails in the same outage says nothing.
+    """
+
+    _failing: ClassVar[weakref.WeakSet[Backoff]] = weakref.WeakSet()
 
     def __init__(self, log: logging.Logger, what: str) -> None:
         self._log = log
         self._what = what
         self._failures = 0
+        self._since = 0.0
 
     def failed(self, error: redis.RedisError) -> float:
         """Note a failure; seconds to wait before the next attempt."""
         if not self._failures:
-            self._log.warning(
-                "%s: Redis is away or refuses, trying until it answers (%s)", self._what, one_line(error)
-            )
+            if not self._failing:
+                self._log.warning(
+                    "%s: Redis is away or refuses, trying until it answers (%s)", self._what, one_line(error)
+                )
+            self._failing.add(self)
+            self._since = time.monotonic()
         self._failures += 1
         longest: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(self._failures - 1, 10))
         return longest * random.uniform(0.5, 1)  # noqa: S311  jitter, no secret
 
     def succeeded(self) -> None:
-        if self._failures:
-            self._log.warning("%s: Redis answers again after %d attempts", self._what, self._failures)
+        if not self._failures:
+            return
+        self._failing.discard(self)
+        if not self._failing:
+            self._log.warning(
+                "%s: Redis answers again after %.1f s, %d attempts",
+                self._what, time.monotonic() - self._since, self._failures,
+            )  # fmt: skip
         self._failures = 0
 
 

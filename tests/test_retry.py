@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 import redis
 
-from pipeline.retry import FIRST_WAIT_S, LONGEST_WAIT_S, Backoff, is_outage, one_line
+from pipeline.retry import FIRST_WAIT_S, LONGEST_WAIT_S, Backoff, is_outage, one_line, until_done
 
 log = logging.getLogger("candlecast.test")
 
@@ -94,7 +95,40 @@ def test_trouble_is_logged_once_when_it_starts_and_once_when_it_ends(caplog: pyt
         backoff.failed(redis.ConnectionError("refused"))
     backoff.succeeded()
     backoff.succeeded()
-    assert caplog.messages == [
-        "shard 3: reading: Redis is away or refuses, trying until it answers (refused)",
-        "shard 3: reading: Redis answers again after 3 attempts",
-    ]
+    start, end = caplog.messages
+    assert start == "shard 3: reading: Redis is away or refuses, trying until it answers (refused)"
+    assert re.fullmatch(r"shard 3: reading: Redis answers again after \d+\.\d s, 3 attempts", end)
+
+
+def test_of_several_that_wait_in_one_process_only_the_first_and_the_last_say_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reading, writing = Backoff(log, "reading"), Backoff(log, "writing")
+    given_up = Backoff(log, "given up")
+    for backoff in (reading, writing, given_up):
+        backoff.failed(redis.ConnectionError("refused"))
+    reading.succeeded()
+    del given_up, backoff
+    writing.succeeded()
+    assert [line.partition(":")[0] for line in caplog.messages] == ["reading", "writing"]
+    reading.failed(redis.ConnectionError("refused"))
+    assert len(caplog.messages) == 3, "the next outage is told of again"
+    reading.succeeded()
+
+
+def test_an_attempt_is_repeated_until_it_succeeds_and_what_is_no_outage_is_raised() -> None:
+    answers = [redis.ConnectionError("refused"), redis.TimeoutError("slow"), "done"]
+    pauses: list[float] = []
+
+    def attempt() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert until_done(attempt, Backoff(log, "trying"), pauses.append) == "done"
+    assert len(pauses) == 2
+    answers.append(redis.ResponseError("WRONGTYPE"))
+    with pytest.raises(redis.ResponseError):
+        until_done(attempt, Backoff(log, "trying"), pauses.append)
+    assert len(pauses) == 2
