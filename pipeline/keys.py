@@ -57,6 +57,11 @@ def history(symbol: str, interval: str) -> str:
     return f"crypto:{symbol}:{interval}"
 
 
+def exchange_history(symbol: str, interval: str) -> str:
+    """Sorted set by open time: JSON of the exchange's own closed candles, with ``"source":"exchange"``."""
+    return f"crypto:{symbol}:{interval}:exchange"
+
+
 def progress(shard: int) -> str:
     """Hash of how far the job is in one shard, written in the same transaction as its candles.
 
