@@ -124,19 +124,19 @@ def _feed(client: redis.Redis, embedded: Embedded, trades: Any, tmp_path: Path) 
             time.sleep(1)
         last = client.xadd(keys.trades_stream(0), one)  # type: ignore[arg-type]
         if not started:
-            processes.wait_until(lambda: folded(client) > (0, 0), 90, "the job to fold")
+            processes.wait_until(lambda: folded(client) > (0, 0), 180, "the job to fold")
             started = True
         if number in kills:
             processes.wait_until(lambda: checkpoints(tmp_path), 30, "a checkpoint")
             wait_for_alerts_of(client, kills[number])
             kill_job(embedded)  # at once: no checkpoint knows that they were written
     first, _, second = last.decode().partition("-")
-    processes.wait_until(lambda: folded(client) >= (int(first), int(second)), 90, "the job to catch up")
+    processes.wait_until(lambda: folded(client) >= (int(first), int(second)), 180, "the job to catch up")
 
 
 def wait_for_alerts_of(client: redis.Redis, minute: int) -> None:
     start_ms = alert_market.START_MS + minute * alert_market.MINUTE
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while str(start_ms).encode() not in client.hvals(keys.alerts_newest(0)):
         assert time.monotonic() < deadline, f"no alert of minute {minute}"
 
