@@ -248,3 +248,21 @@ def test_progress_on_a_terminal_is_one_line_that_is_overwritten_whole() -> None:
     assert second.startswith("[############............] replay  50%  12 trades")
     assert len(second.rstrip("\n")) >= len(first), "rests of the longer line would stay on the screen"
     assert second.endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("feed", "words"),
+    [
+        ("replay:", "FEED='replay:': must be "),
+        ("replay:/absent.csv", "FEED=replay:/absent.csv: /absent.csv: No such file or directory"),
+        ("replay:/", "FEED=replay:/: /: Is a directory"),
+        ("replay:README.md", "FEED=replay:README.md: README.md: no column symbol"),
+    ],
+)
+def test_a_feed_of_a_file_that_cannot_be_played_is_one_line_before_anything_is_written(
+    redis_url: str, redis_client: redis.Redis, feed: str, words: str
+) -> None:
+    done = run("feed", REDIS_URL=redis_url, FEED=feed)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"candlecast: {words}")
+    assert redis_client.keys() == []

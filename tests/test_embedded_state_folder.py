@@ -4,7 +4,9 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,45 @@ def test_a_socket_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
             folder.take()
     finally:
         folder.socket.parent.unlink()
+
+
+def test_a_folder_inside_that_is_somebody_elses_is_named_before_anything_is_started() -> None:
+    # As after a run as root: the outer folder is ours, one in it is not.
+    if os.getuid():
+        pytest.skip("only root can make a folder of another user")
+    with tempfile.TemporaryDirectory() as name:
+        state = Path(name) / "state"
+        state.mkdir()
+        Path(name).chmod(0o755)
+        state.chmod(0o777)
+        (state / "checkpoints").mkdir(mode=0o755)
+        os.seteuid(65_534)
+        try:
+            with pytest.raises(StateFolderError) as error:
+                StateFolder(state).take()
+        finally:
+            os.seteuid(0)
+        assert str(error.value) == (
+            f"STATE_DIR={state}: cannot be written: Permission denied ({state}/checkpoints/.writable)"
+        )
+
+
+def test_a_full_disk_is_said_at_the_start_and_the_lock_is_free_for_the_next(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], check=False, capture_output=True
+    )
+    if done.returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    try:
+        StateFolder(tmp_path).take()
+        filler = tmp_path / "filler"
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(b"x" * 4_096):
+                pass
+        with pytest.raises(StateFolderError, match="No space left on device"):
+            StateFolder(tmp_path).take()
+        filler.unlink()
+        with pytest.raises(StateFolderError, match="taken by another run"):
+            StateFolder(tmp_path).take()  # by the one above, that has it still
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)

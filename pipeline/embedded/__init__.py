@@ -16,6 +16,7 @@ from pipeline.embedded import flink_folder, old_checkpoints, redis_server
 from pipeline.embedded.log_file import LogFile
 from pipeline.embedded.state_folder import StateFolder
 from pipeline.embedded.supervisor import Part, Step, Supervisor
+from pipeline.feed.chosen import check_feed
 from pipeline.settings import Settings
 
 __all__ = ["COMMANDS", "Embedded", "Step", "url_of"]
@@ -58,11 +59,15 @@ class Embedded:
         """Where the job's Flink answers over HTTP; empty before the job's first start."""
 
     def start(self) -> None:
-        """Take the state folder and return; a thread does the rest. StateFolderError, StartError.
+        """Take the state folder and return; a thread does the rest.
+
+        StateFolderError, StartError; SettingsError where FEED names a file that cannot be played.
 
         Gives Redis a moment, so that those who connect next need not find it away; on a large
         file it takes longer, and they wait as they would in any outage.
         """
+        if "feed" in self._commands:
+            check_feed(self._settings.feed)
         self._folder.take()
         try:
             supervisor = Supervisor(self._parts())

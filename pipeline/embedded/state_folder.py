@@ -62,8 +62,10 @@ class StateFolder:
             self._make()
             self._lock_fd = self._locked()
         except OSError as error:
-            reason = error.strerror or error
-            raise StateFolderError(f"STATE_DIR={self.path}: cannot be written: {reason}") from None
+            where = f" ({error.filename})" if error.filename else ""
+            raise StateFolderError(
+                f"STATE_DIR={self.path}: cannot be written: {error.strerror or error}{where}"
+            ) from None
 
     def release(self) -> None:
         """Give the folder back; it stays taken while a child lives that inherited the lock."""
@@ -92,6 +94,7 @@ class StateFolder:
     def _make(self) -> None:
         for folder in (self.path, self.redis, self.checkpoints, self.flink, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
+            _try_to_write(folder)
         # Whoever can connect to the socket can do anything to the data.
         self.redis.chmod(0o700)
         _make_private(self.socket.parent)
@@ -112,9 +115,20 @@ class StateFolder:
                         "Stop that one, or set STATE_DIR to another folder."
                     ) from None
                 time.sleep(0.05)  # the run was killed, and its children are about to go
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            os.close(fd)
+            raise
         return fd
+
+
+def _try_to_write(folder: Path) -> None:
+    """OSError now, not when a child fails: folders of another user, or no room left."""
+    probe = folder / ".writable"
+    probe.write_bytes(b"x" * 4_096)
+    probe.unlink()
 
 
 def _make_private(folder: Path) -> None:

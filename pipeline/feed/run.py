@@ -12,6 +12,7 @@ from pathlib import Path
 import redis
 
 from pipeline.errors import SettingsError
+from pipeline.feed.chosen import check_feed
 from pipeline.feed.feeds import auto_feed, exchange_feed, replay_feed, simulator_feed
 from pipeline.feed.patience import FeedStopped
 from pipeline.feed.transaction import PositionMoved
@@ -30,6 +31,7 @@ def run(settings: Settings) -> None:
     """
     if settings.redis_url is None:
         raise SettingsError("REDIS_URL is not set: the feed needs a Redis to write to")
+    check_feed(settings.feed)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
