@@ -79,8 +79,9 @@ export class ChartAlerts {
       const below = isBelow(alerts[0]);
       const inside = below ? yaxis.l2p(row.low) + GAP : yaxis.l2p(row.high) - GAP - MARK;
       const y = yaxis._offset + Math.min(yaxis._length - MARK, Math.max(0, inside));
-      place(held.box, `transform:translate(${Math.round(xaxis._offset + x - MARK / 2)}px,${Math.round(y)}px)`);
-      held.box.classList.toggle("end", x > xaxis._length * 0.7);
+      // Its words hang as far to the left as it stands to the right: so they stay on the chart.
+      const aside = `--aside:${-Math.round((100 * x) / xaxis._length)}%`;
+      place(held.box, `transform:translate(${Math.round(xaxis._offset + x - MARK / 2)}px,${Math.round(y)}px);${aside}`);
     }
     const words = `Alerts on the candles in view: ${inView || "none"}`;
     if (this.words !== words) this.marks.setAttribute("aria-label", (this.words = words));

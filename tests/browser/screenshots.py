@@ -35,6 +35,7 @@ PICTURES = {
     "live-indicators": "/?symbol=ETH&indicators=BB+20&indicators=VWAP&indicators=RSI+14",
     "live-seconds": "/?symbol=SOL&interval=1s&chart=Line",
     "markets": "/markets",
+    "alerts": "/alerts",
     "pipeline": "/pipeline",
     "console": "/console",
 }
