@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell bin/find-python)
 
-.PHONY: help run cluster cluster-down settings test check format bench screenshots lock clean
+.PHONY: help run cluster cluster-down settings test check format bench audit screenshots lock clean
 
 help:
 	@echo "make run          start everything: http://localhost:8501"
@@ -16,6 +16,7 @@ help:
 	@echo "make format       put the format right"
 	@echo "make bench        measure what the README states, and print it as a table"
 	@echo "make screenshots  take the README's pictures again"
+	@echo "make audit        ask PyPI for known holes in what we install"
 	@echo "make lock         freeze what the requirements resolve to into constraints.txt"
 	@echo "make clean        remove the virtual environment, caches and the state folder"
 
@@ -65,6 +66,9 @@ $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
 	@echo "Installing requirements-dev.txt into $(VENV)."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
+
+audit: $(VENV)/run.stamp
+	@$(BIN)/python bin/audit
 
 lock:
 	bin/lock "$(PYTHON)"

@@ -76,7 +76,7 @@ class Job:
 
     def fold(self, end: int, *, last: bool = False) -> None:
         self.write(end, last=last)
-        wait_until(self.is_folded, 90, "the job to fold")
+        wait_until(self.is_folded, 240, "the job to fold")
 
     def checkpoints(self) -> list[Path]:
         """Complete and sealed ones, newest first."""
