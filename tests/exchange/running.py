@@ -129,7 +129,7 @@ def heard(client: redis.Redis) -> list[Written]:
 def wait_for(client: redis.Redis, trades: Iterable[RawTrade]) -> None:
     """Until at least as many stand in the stream."""
     count = len(list(trades))
-    wait_until(lambda: int(client.hget(keys.FEED, "trades") or 0) >= count, 20)
+    wait_until(lambda: int(client.hget(keys.FEED, "trades") or 0) >= count, 60)
 
 
 def folded_candles(client: redis.Redis, interval: Interval) -> tuple[Folded, int]:

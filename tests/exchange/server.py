@@ -58,6 +58,7 @@ class Exchange:
         self.candles: dict[tuple[str, str], list[list[Any]]] = {}
         """By market and interval in seconds: open time in ms, open, high, low, close, volume."""
         self._sockets: dict[WebSocket, set[str]] = {}
+        self._now_ms = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # ---- the test's side
@@ -66,8 +67,8 @@ class Exchange:
         """Let ``trades`` happen; unless ``heard`` is False, subscribers are told, in this order."""
         trades = list(trades)
         for trade in trades:
-            have = self.listed.setdefault(trade.market, [])
-            have.append(trade)
+            self.listed.setdefault(trade.market, []).append(trade)
+            self._now_ms = max(self._now_ms, trade.time_ms)
         for have in self.listed.values():
             have.sort(key=lambda trade: trade.id)
         if heard:
@@ -94,7 +95,7 @@ class Exchange:
 
     def now_ms(self) -> int:
         """The exchange's clock: it stands still between trades."""
-        return max((trade.time_ms for have in self.listed.values() for trade in have), default=0)
+        return self._now_ms
 
     # ---- the wire's side
 

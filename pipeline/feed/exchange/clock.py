@@ -19,11 +19,17 @@ MOST_MARGIN_MS: Final = 10_000
 """A trade slower than this against the usual is late, like any that comes after its time."""
 
 
+AGREED: Final = 20
+"""Trades in a row, and none between them that is not, that are equally far in the future: a fault of one
+exchange's single trade does not look like that."""
+
+
 class ExchangeClock:
     """Learns from :meth:`add`. All times in ms."""
 
     def __init__(self) -> None:
         self._samples: deque[int] = deque(maxlen=SAMPLES)
+        self._refused: list[int] = []
         self._sampled_ms = 0
         self._offset_ms: int | None = None
         self._seed_ms: int | None = None
@@ -34,6 +40,7 @@ class ExchangeClock:
 
     def add(self, event_time_ms: int, received_ms: int) -> None:
         """A trade came. Of those that come together the newest counts: the others waited for it."""
+        self._refused.clear()
         sample_ms = event_time_ms - received_ms
         if received_ms - self._sampled_ms >= SAMPLE_EVERY_MS or not self._samples:
             self._sampled_ms = received_ms
@@ -43,6 +50,18 @@ class ExchangeClock:
         else:
             return
         self._offset_ms = None
+
+    def refused(self, event_time_ms: int, received_ms: int) -> None:
+        """A trade came that cannot have happened yet. If all are like that, our clock is behind."""
+        sample_ms = event_time_ms - received_ms
+        if any(abs(sample_ms - other_ms) > MOST_MARGIN_MS for other_ms in self._refused):
+            self._refused.clear()
+        self._refused.append(sample_ms)
+        if len(self._refused) >= AGREED:
+            self._samples.clear()
+            self._samples.extend(self._refused)
+            self._refused.clear()
+            self._offset_ms = None
 
     @property
     def offset_ms(self) -> int | None:

@@ -140,9 +140,12 @@ class Lane:
     def newest_waiting_ms(self) -> int:
         return max((tick.event_time_ms for tick in self._waiting.values()), default=0)
 
-    def begin(self, from_ms: int) -> None:
-        """No place to go on from: begin with the oldest trade at or after ``from_ms`` that waits."""
-        self._waiting = {key: tick for key, tick in self._waiting.items() if tick.event_time_ms >= from_ms}
+    def leave_out(self, before_ms: int) -> None:
+        """Trades that wait and are older are none of ours."""
+        self._waiting = {key: tick for key, tick in self._waiting.items() if tick.event_time_ms >= before_ms}
+
+    def begin(self) -> None:
+        """No place to go on from: begin with the oldest trade that waits."""
         first = self.first_waiting()
         if self.is_dense and first is not None:
             self.place = Place(first.trade_id - 1, first.event_time_ms)

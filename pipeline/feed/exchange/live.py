@@ -83,7 +83,12 @@ class LiveFeed:
         self._codes = {name: code for code, name in enumerate(names)}
         self._sessions = [
             Session(
-                name, self._places, self._reports, relay=self._settings.exchange_relay, held=self._gate.__len__
+                name,
+                self._places,
+                self._reports,
+                relay=self._settings.exchange_relay,
+                held=self._gate.__len__,
+                now_ms=self._now_ms,
             )
             for name in names
         ]

@@ -254,13 +254,16 @@ class Session:
         lane, now_ms = self.lanes[market], self._now_ms()
         try:
             tick = read_tick(trade, self._flip, needs_number=lane.is_dense)
-            # Before the check: where no one has told the exchange's time, the median of trades does,
-            # and a single one that is wrong does not move it.
-            self.clock.add(tick.event_time_ms, now_ms)
-            check_received(tick.event_time_ms, max(now_ms, self.clock.exchange_ms(now_ms)))
         except InvalidTrade as error:
             self._reject(market, error, trade)
             return
+        try:
+            check_received(tick.event_time_ms, max(now_ms, self.clock.exchange_ms(now_ms)))
+        except InvalidTrade as error:
+            self.clock.refused(tick.event_time_ms, now_ms)
+            self._reject(market, error, trade)
+            return
+        self.clock.add(tick.event_time_ms, now_ms)
         lane.take((tick,))
         self._pulses[market].beat(time.monotonic())
         if self._held() > TOO_MANY_HELD:
@@ -322,14 +325,14 @@ class Session:
 
     async def _begin(self, market: Market, lane: Lane, minute_ms: int, now_ms: int) -> None:
         """Begin with the minute in progress; what lies before it is the exchange's history."""
-        lane.begin(minute_ms)
+        lane.leave_out(minute_ms)
         first = lane.first_waiting()
         to_id = first.trade_id - 1 if first and lane.is_dense else None
         found, why = await self._fetched(market, Hole(None, to_id, minute_ms, now_ms))
-        lane.forget()
         lane.take(found)
         reaches_ms = lane.oldest_ms(now_ms)
-        lane.begin(minute_ms)
+        lane.leave_out(minute_ms)
+        lane.begin()
         hour_ms = Interval.H1.open_time(minute_ms)
         if reaches_ms > minute_ms:
             self._gap(market, hour_ms, reaches_ms - 1, why or "the feed began here")
