@@ -41,6 +41,10 @@ def build(env: StreamExecutionEnvironment, settings: Settings) -> None:
     """Source, fold, sink. A key is a shard: each has its own position, watermark and windows."""
     if settings.redis_url is None:
         raise SettingsError("REDIS_URL is not set: the job has no Redis to read from")
+    if settings.parallelism is not None and settings.parallelism > settings.shards:
+        raise SettingsError(
+            f"PARALLELISM={settings.parallelism}: must not be more than SHARDS={settings.shards}"
+        )
     keys = keys_of(settings.shards)
     (
         _ticks(env, keys)

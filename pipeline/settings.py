@@ -177,7 +177,7 @@ class Settings:
     )  # fmt: skip
     flink_url: str = _setting(
         "FLINK_URL", "http://localhost:8081", _flink_url,
-        "JobManager of the cluster that python -m pipeline cluster speaks to.",
+        "Where the JobManager answers: the cluster's that is spoken to, or that of python -m pipeline job.",
     )  # fmt: skip
     out_of_order_ms: int = _setting(
         "OUT_OF_ORDER_MS", 1_000, _whole(0, 600_000),

@@ -37,7 +37,7 @@ def test_a_wrong_word_in_the_file_would_be_noticed() -> None:
 
 
 def test_there_is_a_service_for_each_process() -> None:
-    assert set(SERVICES) == {"redis", "jobmanager", "taskmanager", "job", "feed", "dashboard"}
+    assert set(SERVICES) == {"redis", "jobmanager", "taskmanager", "job", "feed", "dashboard", "webhook"}
 
 
 @every_service
@@ -64,6 +64,10 @@ def test_our_image_has_the_projects_version() -> None:
 @every_service
 def test_what_is_published_is_published_to_this_machine_alone(name: str) -> None:
     assert all(str(port).startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
+
+
+def test_alerts_are_sent_out_only_where_it_is_asked_for() -> None:
+    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"webhook"}
 
 
 def test_redis_and_the_feed_publish_nothing() -> None:

@@ -6,16 +6,16 @@ import argparse
 import socket
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
+from pipeline import keys
 from pipeline.cli.connection import connected
 from pipeline.cluster.control import JobControl
 from pipeline.errors import CandlecastError
 from pipeline.settings import Settings
-from pipeline.store import Store
 
 SILENT_S: Final = 30.0
-"""A feed or a TaskManager that has not been heard of for so long is ill. Both speak each second."""
+"""Who has not been heard of for so long is ill. All of them speak every few seconds."""
 
 
 class Unwell(CandlecastError):
@@ -34,11 +34,20 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _feed(settings: Settings) -> str:
+    return _told(settings, keys.FEED)
+
+
+def _webhook(settings: Settings) -> str:
+    return _told(settings, keys.WEBHOOK)
+
+
+def _told(settings: Settings, place: str) -> str:
+    """What a process says of itself in Redis."""
     with connected(settings) as client:
-        feed = Store(client).feed()
-    if not feed:
-        raise Unwell("the feed has never written")
-    return _heard(time.time() - int(feed["updated_at_ms"]) / 1000)
+        updated_at_ms: Any = client.hget(place, "updated_at_ms")
+    if updated_at_ms is None:
+        raise Unwell(f"nothing has ever been written to {place}")
+    return _heard(time.time() - int(updated_at_ms) / 1000)
 
 
 def _jobmanager(settings: Settings) -> str:
@@ -72,4 +81,5 @@ _CHECKS: Final[dict[str, Callable[[Settings], str]]] = {
     "job": _job,
     "jobmanager": _jobmanager,
     "taskmanager": _taskmanager,
+    "webhook": _webhook,
 }

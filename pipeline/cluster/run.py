@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from pipeline.cluster.keeper import Keeper
 from pipeline.cluster.local import LocalCluster
-from pipeline.embedded import COMMANDS, Embedded
+from pipeline.embedded import Embedded, commands_of
 from pipeline.embedded.state_folder import StateFolder
 from pipeline.errors import StartError
 from pipeline.settings import Settings
@@ -40,7 +40,8 @@ def run(settings: Settings, taskmanagers: int, slots: int) -> None:
         signal.signal(number, lambda *_: stop.set())
     with ExitStack() as ending:
         if settings.redis_url is None:
-            embedded = Embedded(settings, {"feed": COMMANDS["feed"]})
+            commands = {name: command for name, command in commands_of(settings).items() if name != "job"}
+            embedded = Embedded(settings, commands)
             ending.callback(embedded.stop)
             embedded.start()
             settings = replace(settings, redis_url=embedded.redis_url)

@@ -106,7 +106,8 @@ class Compose:
             (str(self._folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"])
         )
         kept = {key: value for key, value in os.environ.items() if key in {"HOME", "LANG", "TMPDIR"}}
-        return kept | variables | {"PATH": path, "PYTHONUNBUFFERED": "1", "SIMULATOR_HISTORY_MINUTES": "5"}
+        dotenv = {"SIMULATOR_HISTORY_MINUTES": "5", "ALERT_WEBHOOK_URL": "http://127.0.0.1:9/"}
+        return kept | variables | dotenv | {"PATH": path, "PYTHONUNBUFFERED": "1"}
 
     def _here(self, word: str) -> str:
         """A word of the file as this machine has it."""
@@ -127,7 +128,7 @@ def test_every_command_starts_its_service_and_every_health_check_tells_how_it_is
     assert not compose._is_well_or_away("redis")
     compose.start("redis")
     compose.wait_until_well("redis")
-    for name in ("jobmanager", "taskmanager", "job", "feed", "dashboard"):
+    for name in ("jobmanager", "taskmanager", "job", "feed", "webhook", "dashboard"):
         assert not compose.is_well(name), f"{name} is called well before it is there"
         compose.start(name)
         compose.wait_until_well(name)
@@ -140,5 +141,5 @@ def test_every_command_starts_its_service_and_every_health_check_tells_how_it_is
     compose.start("taskmanager")
     compose.wait_until_well("taskmanager")
     compose.wait_until_well("job")
-    for name in ("dashboard", "feed", "job", "taskmanager", "jobmanager"):
+    for name in ("dashboard", "webhook", "feed", "job", "taskmanager", "jobmanager"):
         assert compose.end(name) in {0, 143}
