@@ -121,15 +121,27 @@ def test_a_server_that_is_killed_leaves_nothing_behind(app: App) -> None:
 def test_nothing_listens_beyond_the_loopback_interface(app: App) -> None:
     app.start()
     app.wait_for_candles()
-    listening = [
-        connection.laddr
-        for process in app.left()
+    listening = {process.pid: _listening(process) for process in app.left()}
+    flink, redis_server = (
+        {port for process in processes.named(app.state, name) for _, port in listening[process.pid]}
+        for name in ("java", "redis-server")
+    )
+    app.interrupt()
+    addresses = [address for found in listening.values() for address in found]
+    assert any(port == app.port for _, port in addresses), "the test has gone blind"
+    assert len(flink) >= 2, "the test sees neither Flink's REST nor its RPC"
+    assert redis_server == set(), "our own Redis is reached by its socket alone"
+    assert {ip for ip, _ in addresses} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def _listening(process: psutil.Process) -> list[tuple[str, int]]:
+    """TCP sockets that listen, and UDP sockets that are bound, by address and port."""
+    return [
+        (connection.laddr.ip, connection.laddr.port)
         for connection in process.net_connections(kind="inet")
         if connection.status == psutil.CONN_LISTEN
+        or (connection.type == socket.SOCK_DGRAM and connection.laddr)
     ]
-    app.interrupt()
-    assert any(address.port == app.port for address in listening), "the test has gone blind"
-    assert {address.ip for address in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 def test_a_state_folder_that_another_run_has_taken_is_one_clear_line(app: App, tmp_path: Path) -> None:
