@@ -1,16 +1,18 @@
 """``python -m chaos [--seed N] [--kills N] [--process NAME …]``: the kill matrix, a row a process.
 
+``python -m chaos outages [--kind NAME …] [--seconds N …]``: Redis away, hanging, full, read-only.
 ``python -m chaos soak [--minutes N]``: a long run under load, and whether it takes more and more.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
 
-from chaos import matrix, rigs
+from chaos import matrix, outages, rigs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,6 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["soak"]:
         return _soak(arguments[1:])
+    if arguments[:1] == ["outages"]:
+        return _outages(arguments[1:])
     return _matrix(arguments)
 
 
@@ -35,6 +39,25 @@ def _soak(arguments: list[str]) -> int:
     return int(bool(soaked.lost or soaked.restarts))
 
 
+def _outages(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m chaos outages", description=outages.__doc__)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seconds", nargs="+", type=float, default=list(outages.SECONDS))
+    parser.add_argument("--kind", nargs="+", choices=outages.KINDS, default=list(outages.KINDS))
+    chosen = parser.parse_args(arguments)
+    bad: list[outages.Outage] = []
+
+    def tell(outage: outages.Outage) -> None:
+        print(_line(outages.cells(outage)), flush=True)
+        if outage.ended or outage.fresh_s is None:
+            bad.append(outage)
+
+    print(_line(outages.HEAD), flush=True)
+    row = outages.run(chosen.kind, chosen.seconds, chosen.seed, tell)
+    print(f"{row.trades:,} trades, {row.found.candles:,} candles: {row.summary()}")
+    return int(bool(bad) or not row.is_whole)
+
+
 def _matrix(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=7, help="decides the trades and the moments (default 7)")
@@ -49,9 +72,12 @@ def _matrix(arguments: list[str]) -> int:
         row = matrix.run(process, chosen.seed, chosen.kills)
         whole &= row.is_whole and row.recovered == row.kills == chosen.kills
         print(_line(row.cells()), flush=True)
-        if row.late or row.lost or row.rejected:
-            print(f"  {process}: late {row.late}, lost {row.lost}, rejected {row.rejected}")
-        print(f"  {process}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        load = os.getloadavg()[0]
+        print(
+            f"  {process}: {row.summary()}; {time.monotonic() - began:.0f} s, load average {load:.1f}",
+            file=sys.stderr,
+            flush=True,
+        )
     print("whole: nothing missing, nothing doubled, nothing different" if whole else "NOT WHOLE")
     return 0 if whole else 1
 

@@ -28,14 +28,14 @@ RATE: Final = 400
 """Trades a second of event time."""
 SPEED: Final = 2.0
 """Event seconds a second: minutes close twice as often under the kills."""
-_SECONDS_A_KILL: Final = 40
+_SECONDS_A_KILL: Final = 60
 """How long a kill may take at most on average; the tape must not end before the last one."""
 _CALM_S: Final = (0.2, 3.0)
 """Between a recovery and the next kill: before and after checkpoints, which come once a second."""
 _AGAIN: Final = 0.25
 """Share of the kills that hit a process which is still starting after the one before."""
 _AGAIN_AFTER_S: Final = (0.2, 4.0)
-_RECOVERY_WITHIN_S: Final = 180.0
+RECOVERY_WITHIN_S: Final = 180.0
 
 
 @dataclass
@@ -57,6 +57,14 @@ class Row:
         unwanted = self.found.wrong + self.late + self.lost + self.rejected
         return not unwanted and self.found.candles > 0
 
+    def summary(self) -> str:
+        """Everything that must be 0."""
+        found = self.found
+        return (
+            f"missing {found.missing}, doubled {found.doubled}, different {found.different}, "
+            f"late {self.late}, lost {self.lost}, rejected {self.rejected}"
+        )
+
     def cells(self) -> list[str]:
         median = f"{statistics.median(self.fresh_s):.1f} s" if self.fresh_s else "-"
         longest = f"{max(self.fresh_s):.1f} s" if self.fresh_s else "-"
@@ -75,7 +83,7 @@ def run(process: str, seed: int, kills: int, folder: Path | None = None, *, seco
     """Kill ``process`` at ``kills`` seeded moments of a run, and hold its candles against the golden ones."""
     dice = random.Random(f"{seed}-{process}")  # noqa: S311  a seed, no secret
     with _folder(folder) as place:
-        length_s = seconds or int(SPEED * (60 + _SECONDS_A_KILL * kills))
+        length_s = seconds or int(SPEED * (300 + _SECONDS_A_KILL * kills))
         trades = tape.record(place / "trades.csv", seed, length_s, RATE)
         settings = Settings(
             state_dir=place / "state", feed=f"replay:{trades.path}", replay_speed=SPEED, history_limit=0,
@@ -91,7 +99,7 @@ def run(process: str, seed: int, kills: int, folder: Path | None = None, *, seco
                 _kill_again_and_again(rig, ears, dice, kills, row)
             finally:
                 ears.stop()
-            _finish(rig, trades, row)
+            finish(rig, trades, row)
         finally:
             rig.stop()
         return row
@@ -100,6 +108,7 @@ def run(process: str, seed: int, kills: int, folder: Path | None = None, *, seco
 def _kill_again_and_again(rig: rigs.Rig, ears: Ears, dice: random.Random, kills: int, row: Row) -> None:
     while row.kills < kills:
         time.sleep(dice.uniform(*_CALM_S))
+        rig.aim(dice)
         killed_at = _kill(rig, ears)
         row.kills += 1
         while row.kills < kills and dice.random() < _AGAIN:
@@ -110,27 +119,27 @@ def _kill_again_and_again(rig: rigs.Rig, ears: Ears, dice: random.Random, kills:
             killed_at = _kill(rig, ears)
             row.kills += 1
             row.recovered += 1
-        heard_at = ears.first_fresh(_RECOVERY_WITHIN_S)
+        heard_at = ears.first_fresh(RECOVERY_WITHIN_S)
         if heard_at is None:
-            raise TimeoutError(f"no fresh candle within {_RECOVERY_WITHIN_S:.0f} s of a kill; {rig.describe()}")
+            raise TimeoutError(f"no fresh candle within {RECOVERY_WITHIN_S:.0f} s of a kill; {rig.describe()}")
         row.recovered += 1
         row.fresh_s.append(heard_at - killed_at)
 
 
 def _kill(rig: rigs.Rig, ears: Ears) -> float:
-    newest = _newest_fed(rig)
-    deadline = time.monotonic() + _RECOVERY_WITHIN_S
+    newest = newest_fed(rig)
+    deadline = time.monotonic() + RECOVERY_WITHIN_S
     while rigs.kill(rig) is None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{rig.process} does not come back")
         time.sleep(0.02)
-        newest = _newest_fed(rig, newest)
+        newest = newest_fed(rig, newest)
     killed_at, killed_at_ms = time.monotonic(), time.time_ns() // 1_000_000
-    ears.listen_for(_newest_fed(rig, newest), killed_at_ms)
+    ears.listen_for(newest_fed(rig, newest), killed_at_ms)
     return killed_at
 
 
-def _newest_fed(rig: rigs.Rig, known: int = 0) -> int:
+def newest_fed(rig: rigs.Rig, known: int = 0) -> int:
     """Number of the newest trade in the stream; ``known`` where Redis is the one that is dead."""
     with contextlib.suppress(redis.RedisError), redis.Redis.from_url(rig.url, socket_timeout=1) as client:
         entries: Any = client.xrevrange(keys.trades_stream(0), count=100)
@@ -139,7 +148,7 @@ def _newest_fed(rig: rigs.Rig, known: int = 0) -> int:
     return known
 
 
-def _finish(rig: rigs.Rig, trades: tape.Tape, row: Row) -> None:
+def finish(rig: rigs.Rig, trades: tape.Tape, row: Row) -> None:
     """Let the feed end well, close all candles, wait until they are written, and compare."""
     with redis.Redis.from_url(rig.url, socket_timeout=5) as client:
         _stop_feed(rig)
@@ -160,7 +169,7 @@ def _finish(rig: rigs.Rig, trades: tape.Tape, row: Row) -> None:
 
 
 def _stop_feed(rig: rigs.Rig) -> None:
-    deadline = time.monotonic() + _RECOVERY_WITHIN_S
+    deadline = time.monotonic() + RECOVERY_WITHIN_S
     while (pid := rig.feed()) is None:
         if time.monotonic() > deadline:
             raise TimeoutError("the feed does not come back")
@@ -174,7 +183,7 @@ def _stop_feed(rig: rigs.Rig) -> None:
 
 def _wait_until_folded(client: redis.Redis) -> None:
     newest: Sequence[Any] = client.xrevrange(keys.trades_stream(0), count=1)  # type: ignore[assignment]
-    deadline = time.monotonic() + _RECOVERY_WITHIN_S
+    deadline = time.monotonic() + RECOVERY_WITHIN_S
     while client.hget(keys.progress(0), "position") != newest[0][0]:
         if time.monotonic() > deadline:
             raise TimeoutError("the job does not come to the end of the stream")

@@ -7,6 +7,7 @@ none: it is being started again.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +24,8 @@ import redis
 
 from chaos.ears import Ears, RedisEars, SocketEars
 from pipeline import keys
-from pipeline.embedded import Embedded, url_of
+from pipeline.cluster.local import LocalCluster
+from pipeline.embedded import COMMANDS, Embedded, url_of
 from pipeline.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -52,6 +55,9 @@ class Rig:
             return _java_below(self._pid("job"))
         return self._pid({"client": "job", "redis": "Redis"}.get(self.process, self.process))
 
+    def aim(self, dice: random.Random) -> None:
+        """Choose whom the next kills hit, where there is a choice."""
+
     def killed(self) -> None:
         """Called after each kill: whoever has no supervisor is started again here."""
 
@@ -66,12 +72,27 @@ class Rig:
         return next(step.pid for step in self._embedded.steps() if step.name == name)
 
 
+class AnyRig(Rig):
+    """Each of the four in turn, in an order that is thrown anew for each round."""
+
+    _FOUR: Final = ("jvm", "client", "feed", "redis")
+
+    def __init__(self, settings: Settings, process: str) -> None:
+        super().__init__(settings, process)
+        self._round: list[str] = []
+        self.process = self._FOUR[0]
+
+    def aim(self, dice: random.Random) -> None:
+        self._round = self._round or dice.sample(self._FOUR, len(self._FOUR))
+        self.process = self._round.pop()
+
+
 class AppRig(Rig):
     """The app alone is killed; Redis, feed and job stand beside it, as on machines of their own."""
 
     def __init__(self, settings: Settings, process: str) -> None:
         super().__init__(settings, process)
-        self._app = _App({"REDIS_URL": self.url, "STATE_DIR": str(settings.state_dir)}, settings.state_dir)
+        self._app = App({"REDIS_URL": self.url, "STATE_DIR": str(settings.state_dir)}, settings.state_dir)
 
     def start(self) -> None:
         super().start()
@@ -96,7 +117,7 @@ class ServerRig(Rig):
 
     def __init__(self, settings: Settings, process: str, variables: Mapping[str, str] | None = None) -> None:
         super().__init__(settings, process)
-        self._app = _App(settings.to_env() | dict(variables or {}), settings.state_dir)
+        self._app = App(settings.to_env() | dict(variables or {}), settings.state_dir)
 
     @property
     def port(self) -> int:
@@ -126,7 +147,32 @@ class ServerRig(Rig):
         return None
 
 
-class _App:
+class ClusterRig(Rig):
+    """A standalone cluster beside Redis and feed; its TaskManager, where the job runs, is killed."""
+
+    def __init__(self, settings: Settings, process: str) -> None:
+        super().__init__(settings, process)
+        self._embedded = Embedded(settings, {"feed": COMMANDS["feed"]})
+        self._cluster = LocalCluster(replace(settings, redis_url=self.url), taskmanagers=1, slots=1)
+
+    def start(self) -> None:
+        super().start()
+        try:
+            self._cluster.start()
+            self._cluster.submit()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        self._cluster.stop()
+        super().stop()
+
+    def victim(self) -> int | None:
+        return next(iter(self._cluster.taskmanager_pids()), None)
+
+
+class App:
     """``streamlit run app.py`` on a port of its own."""
 
     def __init__(self, variables: dict[str, str], folder: Path) -> None:
@@ -166,8 +212,10 @@ RIGS: Final[dict[str, Callable[[Settings, str], Rig]]] = {
     "client": Rig,
     "feed": Rig,
     "redis": Rig,
+    "any": AnyRig,
     "app": AppRig,
     "server": ServerRig,
+    "taskmanager": ClusterRig,
 }
 """Who may be killed, and in which run."""
 
@@ -197,7 +245,7 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def wait_for_first_candle(rig: Rig, within_s: float = 120) -> None:
+def wait_for_first_candle(rig: Rig, within_s: float = 300) -> None:
     """Return when the job has written. TimeoutError."""
     deadline = time.monotonic() + within_s
     while True:

@@ -80,7 +80,8 @@ def _soak(rig: rigs.ServerRig, place: Path, minutes: float, clients: int, sessio
     began = time.monotonic()
     warm_up_s = min(_WARM_UP_S, 20 * minutes)
     places = _places(rig.settings.state_dir, place / "tmp")
-    sockets, tabs = SocketClients(rig.port, clients), Sessions(rig.port, sessions, 7) if sessions else None
+    sockets = SocketClients(rig.port, clients)
+    tabs = Sessions(rig.port, sessions, 7) if sessions else None
     looks: list[Look] = []
     try:
         for number in range(1, int(minutes * 60 / every_s) + 1):
