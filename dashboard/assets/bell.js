@@ -3,10 +3,12 @@
 
 import { alertFeed } from "./alert_feed.js";
 import { alertSettings } from "./alert_settings.js";
-import { element, keyOf, mark, move, name, price, rank, severity, standing } from "./alert_words.js";
+import { ago, element, keyOf, mark, move, name, price, rank, severity, standing } from "./alert_words.js";
 import { mounted, useToken } from "./feed.js";
 import { priceLines } from "./price_lines.js";
 import { Toasts } from "./toasts.js";
+
+const LONG_AGO_MS = 120_000;
 
 class Bell {
   constructor() {
@@ -66,7 +68,7 @@ class Bell {
       tag: alert.severity,
       title: `${mark(alert)} ${alert.symbol} ${name(alert).toLowerCase()} ${move(alert)}`,
       text: alert.message,
-      note: standing(alert) ? "provisional: its candle is still open" : "",
+      note: noteOn(alert),
       symbol: alert.symbol,
       at: alert.window_start_ms,
     }, !again);
@@ -170,6 +172,12 @@ class Bell {
     this.shownLines = lines;
     this.panel.querySelector("ul").replaceChildren(...priceLines.lines.map(lineItem));
   }
+}
+
+/** A replay, or a job that catches up, tells of what was long ago: say so. */
+function noteOn(alert) {
+  if (standing(alert) === "provisional") return "provisional: its candle is still open";
+  return Date.now() - alert.window_end_ms > LONG_AGO_MS ? ago(alert.window_end_ms) : "";
 }
 
 /** One price line in the panel, with the button that removes it. */

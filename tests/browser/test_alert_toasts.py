@@ -135,6 +135,7 @@ def test_a_click_on_the_live_page_moves_the_chart_in_place_or_changes_the_market
     )
     low, high = chart(page, "chart.view")
     assert abs((low + high) / 2 - there.window_start_ms) < 1_000
+    expect(page.locator(f".cc-mark[data-time='{there.window_start_ms}']")).to_be_visible()
 
 
 def test_muted_toasts_stay_away_on_every_page_of_the_session_and_in_no_other(
