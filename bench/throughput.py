@@ -20,9 +20,10 @@ import redis
 
 from bench import simulated
 from pipeline import entry, fold, keys
+from pipeline.arrivals import Position
 from pipeline.candle_writer import CandleWriter, Revisions
 from pipeline.embedded import COMMANDS, Embedded
-from pipeline.intake import Intake, Position
+from pipeline.intake import Intake
 from pipeline.settings import Settings
 
 _TRADES = 4_000_000

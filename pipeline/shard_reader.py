@@ -17,7 +17,8 @@ from typing import Any
 import redis
 
 from pipeline import keys
-from pipeline.intake import Batch, Intake, Position, RawEntry
+from pipeline.arrivals import Position
+from pipeline.intake import Batch, Intake, RawEntry
 from pipeline.past import BEGINNING, EVERY_S, Past, order
 from pipeline.retry import Backoff, is_outage
 

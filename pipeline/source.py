@@ -18,7 +18,8 @@ from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import ValueState, ValueStateDescriptor
 
 from pipeline import operator_log
-from pipeline.intake import Intake, Position
+from pipeline.arrivals import Position
+from pipeline.intake import Intake
 from pipeline.past import Past
 from pipeline.retry import Connects
 from pipeline.shard_reader import ShardReader

@@ -13,9 +13,10 @@ import numpy as np
 from pipeline import fold
 from pipeline.alerts.rules import Rules
 from pipeline.alerts.watch import Watch
+from pipeline.arrivals import Position
 from pipeline.entry import RECORD, Records, encode
 from pipeline.fold import Windows
-from pipeline.intake import Intake, Position
+from pipeline.intake import Intake
 from pipeline.market import PRICE_DECIMALS, QUANTITY_DECIMALS, Alert, scale
 from pipeline.settings import Settings
 

@@ -29,7 +29,7 @@ def test_files_of_two_days_one_after_the_other_count_in_full_however_they_are_cu
     shard = Shard()
     batch = shard.poll(stream(*entries, END))
     assert shard.closed[0] == golden(both) and shard.closed[4] == golden(both, Interval.H1)
-    assert batch.totals == {"trades": 260, "late": 0, "rejected": 0, "lost": 0}
+    assert batch.totals == {"trades": 260, "late": 0, "rejected": 0, "lost": 0, "rewound": 0}
 
 
 def test_until_enough_agree_the_watermark_stays_and_then_it_leaps() -> None:
@@ -57,7 +57,7 @@ def test_a_heartbeat_of_the_streams_own_time_refuses_what_is_held() -> None:
     assert shard.rejected == []
     batch = shard.poll(stream({b"heartbeat": b"%d" % (T0 + 250)}))
     assert rejected_ids(shard) == ["2-0:0", "2-0:1"]
-    assert batch.totals == {"trades": 2, "late": 0, "rejected": 2, "lost": 0}
+    assert batch.totals == {"trades": 2, "late": 0, "rejected": 2, "lost": 0, "rewound": 0}
 
 
 def test_a_quiet_market_with_hours_between_its_trades_loses_none() -> None:
@@ -67,7 +67,7 @@ def test_a_quiet_market_with_hours_between_its_trades_loses_none() -> None:
         shard.poll(stream(fields([deal])))
     batch = shard.poll(stream(END))
     assert shard.closed[0] == golden(sparse)
-    assert batch.totals == {"trades": 250, "late": 0, "rejected": 0, "lost": 0}
+    assert batch.totals == {"trades": 250, "late": 0, "rejected": 0, "lost": 0, "rewound": 0}
 
 
 def test_false_dates_in_the_middle_of_a_leap_are_refused_and_the_leap_counts() -> None:

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import entry
+from pipeline.arrivals import Position
 from pipeline.entry import END_OF_STREAM, RECORD
 from pipeline.fold import Windows
-from pipeline.intake import Batch, Intake, Position, RawEntry
+from pipeline.intake import Batch, Intake, RawEntry
 from pipeline.market import INTERVALS, Interval
 from tests.golden import Deal, Folded, golden, read
 

@@ -9,9 +9,10 @@ from typing import Any
 import redis
 
 from pipeline import keys
+from pipeline.arrivals import Position
 from pipeline.candle_writer import Revisions
 from pipeline.fold import Windows
-from pipeline.intake import Intake, Position
+from pipeline.intake import Intake
 from pipeline.market import Candle
 from pipeline.rollup import Forming
 from tests.golden import Deal
