@@ -21,6 +21,7 @@ from pipeline.settings import Settings
 
 _COMMANDS: Final = {
     "feed": "run the feed: FEED, into REDIS_URL",
+    "record": "write an exchange's live trades to a file that replay plays",
     "job": "run the job on a local Flink, on REDIS_URL",
     "cluster": "the job on a Flink cluster: up, down, status, savepoint, rescale…",
     "webhook": "send every alert to ALERT_WEBHOOK_URL",

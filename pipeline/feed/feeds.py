@@ -68,7 +68,7 @@ def exchange_feed(
     writer = TradeWriter(
         client, settings, EXCHANGE_FEED, source=",".join(exchanges), detail=live.detail(exchanges), stop=stop
     )
-    return lambda: live.LiveFeed(settings, writer, exchanges).run()
+    return lambda: live.LiveFeed(settings, writer, exchanges, client).run()
 
 
 def auto_feed(settings: Settings, client: redis.Redis, stop: threading.Event) -> Feed:

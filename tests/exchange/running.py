@@ -77,7 +77,7 @@ class Running:
         writer = TradeWriter(
             client, given, EXCHANGE_FEED, source=",".join(exchanges), detail=detail(exchanges), stop=self.stop
         )
-        self.feed = LiveFeed(given, writer, exchanges, now_ms or relay.now_ms)
+        self.feed = LiveFeed(given, writer, exchanges, client, now_ms or relay.now_ms)
         self._thread = threading.Thread(target=self._run, name="live feed", daemon=True)
 
     def _run(self) -> None:

@@ -9,24 +9,27 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
+import redis
 
-from pipeline.entry import RECORD
+from pipeline.entry import RECORD, Records
 from pipeline.errors import SettingsError
 from pipeline.feed.exchange.client import check_exchange
 from pipeline.feed.exchange.gate import Gate
+from pipeline.feed.exchange.history import ExchangeHistory
 from pipeline.feed.exchange.lane import DENSE, Place
 from pipeline.feed.exchange.markets import Market, check_all_found, choose, exchanges_of
 from pipeline.feed.exchange.session import FIRST_WAIT_S, LONGEST_WAIT_S, Reports, Session, wall_clock_ms
 from pipeline.feed.exchange.tick import Tick
 from pipeline.feed.simulator import HEARTBEAT_MS
-from pipeline.feed.stream import MAX_WRITE_TRADES, NO_TRADES, TradeWriter
+from pipeline.feed.stream import MAX_WRITE_TRADES, NO_TRADES, Position, Rejected
 from pipeline.gap import Gap
 from pipeline.market import Interval
 from pipeline.settings import Settings
@@ -42,19 +45,44 @@ only order trades of one millisecond, and must not collide."""
 Released = list[tuple[Market, Tick]]
 
 
+class Writer(Protocol):
+    """What the feed needs of ``stream.TradeWriter``."""
+
+    stop: threading.Event
+
+    def resume(self) -> Position: ...
+    def write(
+        self,
+        symbols: Sequence[str],
+        trades: Records,
+        position: str,
+        *,
+        state: str | None = None,
+        heartbeat_ms: int = 0,
+        rejected: Sequence[Rejected] = (),
+        gaps: Sequence[Gap] = (),
+        about: Mapping[str, str | int] | None = None,
+    ) -> None: ...
+    def heartbeat(self, event_time_ms: int, about: Mapping[str, str | int] | None = None) -> None: ...
+    def tell(self, about: Mapping[str, str | int]) -> None: ...
+
+
 class LiveFeed:
     """Streams ``exchanges`` into ``writer`` until its ``stop`` is set. One thread, one event loop.
 
-    ``settings``: SYMBOLS, QUOTE, FLUSH_MS, OUT_OF_ORDER_MS and EXCHANGE_RELAY.
+    ``settings``: SYMBOLS, QUOTE, FLUSH_MS, OUT_OF_ORDER_MS, HISTORY_LIMIT and EXCHANGE_RELAY. ``client``
+    is for the exchanges' own candles; the caller owns it. None: nobody wants them.
     """
 
     def __init__(
         self,
         settings: Settings,
-        writer: TradeWriter,
+        writer: Writer,
         exchanges: Sequence[str],
+        client: redis.Redis | None,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
+        self._client = client
         self._now_ms = now_ms
         self._settings = settings
         self._writer = writer
@@ -108,9 +136,35 @@ class LiveFeed:
             found = [market for one in self._sessions for market in one.lanes]
             check_all_found(self._settings.symbols, found, self._settings.quote)
         if session.lanes:
-            await session.run()
+            await asyncio.gather(session.run(), self._keep_history(session))
         session.state = "has none of SYMBOLS"
         await asyncio.Event().wait()
+
+    async def _keep_history(self, session: Session) -> None:
+        """Its candles beside ours; where several exchanges go into a symbol, the first one's stand in."""
+        if self._client is None:
+            return
+        await session.has_time.wait()
+        folded = [market for market in session.lanes if self._is_folded(market)]
+        own = [market for market in session.lanes if market not in folded]
+        if session.exchange != self._exchanges[0]:
+            folded = []
+        kept = [
+            ExchangeHistory(
+                session.client,
+                markets,
+                self._client,
+                lambda: session.clock.exchange_ms(self._now_ms()),
+                self._settings.history_limit,
+                compares=markets is own,
+            ).run()
+            for markets in (own, folded)
+            if markets
+        ]
+        await asyncio.gather(*kept)
+
+    def _is_folded(self, market: Market) -> bool:
+        return len(self._exchanges) > 1 and "@" not in market.symbol
 
     async def _load_one(self, session: Session) -> None:
         wait_s = FIRST_WAIT_S

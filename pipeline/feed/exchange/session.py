@@ -76,6 +76,8 @@ class Session:
     ) -> None:
         self.exchange = exchange
         self.clock = ExchangeClock()
+        self.has_time = asyncio.Event()
+        """Set once the clock knows the exchange's time."""
         self.lanes: dict[Market, Lane] = {}
         self.state = "connecting"
         self.is_connected = False
@@ -212,6 +214,8 @@ class Session:
             return
         if not self.is_connected:
             self._connected()
+        if self.clock.offset_ms is not None:
+            self.has_time.set()
         now_s = time.monotonic()
         for market, lane in self.lanes.items():
             if self._pulses[market].is_silent(now_s):
