@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import session
 from dashboard.components import console, masthead
+from dashboard.services import services
 from dashboard.snippets import ENDPOINTS, curl, javascript, python
 from pipeline.market import INTERVALS
 
@@ -39,4 +40,5 @@ for column, name, language, snippet in zip(
 ):
     with column:
         st.caption(name)
-        st.code(snippet(kind, path, host, secure=secure), language=language, wrap_lines=True)
+        code = snippet(kind, path, host, secure=secure, token=services().settings.ws_token)
+        st.code(code, language=language, wrap_lines=True)

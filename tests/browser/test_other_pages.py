@@ -118,15 +118,41 @@ def test_the_snippets_work_when_pasted(page: Page, app: str, language: str) -> N
     assert json.loads(answer.stdout)["symbol"] == "BTC"
 
 
-def test_the_websocket_snippet_prints_prices(page: Page, app: str) -> None:
-    open_page(page, f"{app}/console")
-    snippet = page.locator("code.language-python").first.inner_text()
+@pytest.mark.parametrize("endpoint", ["Candles", "Prices+of+one+symbol"])
+def test_the_javascript_works_when_pasted_into_a_browsers_console(page: Page, app: str, endpoint: str) -> None:
+    open_page(page, f"{app}/console?endpoint={endpoint}")
+    snippet = page.locator("code.language-javascript").first.inner_text()
+    with page.expect_console_message(
+        lambda message: "BTC" in message.text or "JSHandle" in message.text
+    ) as said:
+        page.evaluate(f"async () => {{ {snippet} }}")
+    first = said.value.args[0].json_value()
+    assert first == "BTC" or first["symbol"] == "BTC"
+
+
+def test_the_websocket_snippet_prints_prices_and_shows_the_token_that_is_wanted(
+    page: Page, market: Market, market_redis: RedisServer, tmp_path: Path
+) -> None:
+    server = AppServer(market_redis.url, tmp_path / "app.log", WS_TOKEN="open-sesame-and-then-some")
+    server.start()
+    try:
+        open_page(page, f"{server.url}/console")
+        snippet = page.locator("code.language-python").first.inner_text()
+        assert any(line.startswith("BTC 6") for line in printed(snippet, 4))
+        page.get_by_role("button", name="Connect").click()
+        expect(page.locator(".cc-frames li[data-type=price_update]").first).to_be_visible()
+    finally:
+        server.stop()
+
+
+def printed(snippet: str, count: int) -> list[str]:
+    """The first lines that a program prints."""
     program = subprocess.Popen([sys.executable, "-u", "-c", snippet], stdout=subprocess.PIPE, text=True)
     assert program.stdout
-    lines = [program.stdout.readline() for _ in range(4)]
+    lines = [program.stdout.readline() for _ in range(count)]
     program.kill()
     program.wait(10)
-    assert any(line.startswith("BTC 6") for line in lines)
+    return lines
 
 
 def test_every_page_fits_a_phone(page: Page, app: str) -> None:
