@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _FILE: Final = "seals.json"
 _LOOK_S: Final = 0.25
-_START_S: Final = 60.0
+_START_S: Final = 180.0
 """A job may take so long to complete its first."""
 _GRACE_S: Final = 5.0
 _CHUNK: Final = 1 << 20

@@ -136,15 +136,15 @@ def test_a_job_that_completes_no_more_checkpoints_is_said_once_and_so_is_its_end
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     work = seals._Sealing(folder, 5)
-    for second in range(200):
+    for second in range(300):
         clock[0] = 1_000.0 + second
-        if second == 70:
+        if second == 190:
             checkpoint(tmp_path, "a/chk-1", 100)
-        if second == 150:
+        if second == 205:
             checkpoint(tmp_path, "a/chk-2", 200)
         work._look(seals.seal(folder))
     assert [message[:35] for message in caplog.messages] == [
-        "no checkpoint was completed for 61 ",
+        "no checkpoint was completed for 181",
         "checkpoints are completed again",
         "no checkpoint was completed for 21 ",
     ]
