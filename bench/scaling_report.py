@@ -95,4 +95,4 @@ def _plot(measured: Measured, left: int, name: str, title: str, unit: float) -> 
 def _round_up(value: float) -> float:
     """The next number that four steps divide well."""
     size = 10.0 ** (len(str(int(value))) - 1) if value >= 1 else 0.1
-    return next(step * size for step in (1, 1.2, 1.6, 2, 3, 4, 6, 8, 10) if step * size >= value)
+    return next(step * size for step in (1, 1.2, 1.6, 2, 4, 6, 8, 10) if step * size >= value)
