@@ -20,10 +20,13 @@ import redis
 
 from bench import simulated
 from pipeline import entry, fold, keys
+from pipeline.alerts.rules import Rules
+from pipeline.alerts.watch import Watch
 from pipeline.arrivals import Position
 from pipeline.candle_writer import CandleWriter, Revisions
 from pipeline.embedded import COMMANDS, Embedded
 from pipeline.intake import Intake
+from pipeline.market import INTERVALS, Interval
 from pipeline.settings import Settings
 
 _TRADES = 4_000_000
@@ -31,6 +34,7 @@ _PER_SECOND = 5_000
 _ENTRY = 500
 _RUNS = 3
 _BATCH_ENTRIES = 200
+_M1 = INTERVALS.index(Interval.M1)
 
 
 def run() -> dict[str, float | int | str]:
@@ -114,9 +118,9 @@ def _steps(client: redis.Redis) -> dict[str, float]:
     stream = keys.trades_stream(0)
     for fields in _entries()[: 20 * _BATCH_ENTRIES]:
         client.xadd(stream, fields)
-    spent = dict.fromkeys(("read", "fold", "hand_over", "roll_up", "write"), 0.0)
+    spent = dict.fromkeys(("read", "fold", "hand_over", "roll_up", "alerts", "write"), 0.0)
     intake, position, windows = Intake(0, 1_000), Position(), fold.Windows()
-    writer = CandleWriter(client, 10_080)
+    writer, watch = CandleWriter(client, 10_080), Watch(Rules.of(Settings()))
     for _ in range(20):
         start = time.perf_counter()
         reply: Any = client.xread({stream: position.entry_id}, _BATCH_ENTRIES)
@@ -128,10 +132,13 @@ def _steps(client: redis.Redis) -> dict[str, float]:
         windows.add(batch.partials)
         closed = windows.close(batch.watermark_ms)
         rolled = time.perf_counter()
+        alerts = tuple(watch.closed(batch.symbols, closed[_M1], batch.watermark_ms, batch.holes))
+        watch.save()
+        watched = time.perf_counter()
         forming = [fold.no_partials() for _ in closed]
-        writer.write(Revisions(batch=batch, closed=closed, forming=forming, closed_total=0))
+        writer.write(Revisions(batch=batch, closed=closed, forming=forming, closed_total=0, alerts=alerts))
         end = time.perf_counter()
-        moments = (start, read, folded, handed, rolled, end)
+        moments = (start, read, folded, handed, rolled, watched, end)
         for step, before, after in zip(spent, moments, moments[1:], strict=False):
             spent[step] += after - before
     return spent
