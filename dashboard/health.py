@@ -46,6 +46,10 @@ class Reading:
     reconnects: int
     malformed: int
     websocket_clients: int
+    redis_writes: str = "taken"
+    """``store.writes_state``: anything else is why Redis refuses them."""
+    rewound: int = 0
+    """Times that the job went back because Redis had lost what it had confirmed, or was wiped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,8 @@ def _job(reading: Reading) -> Station:
                 "healthy below 0.01%",
             ),
             Figure("Lost entries", f"{reading.lost:,}", judge(reading.lost, 0, 0), "healthy at 0"),
+            Figure("Gone back", f"{reading.rewound:,}", judge(reading.rewound, 0, 1_000),
+                   "times Redis had lost what it had confirmed; healthy at 0"),
             *_checkpoints(reading),
         ),
     )  # fmt: skip
@@ -165,6 +171,8 @@ def _redis(reading: Reading) -> Station:
     return Station(
         "Redis",
         (
+            Figure("Writes", reading.redis_writes, "good" if reading.redis_writes == "taken" else "bad",
+                   "feed and job wait, and lose nothing, while they are refused"),
             Figure("Memory", "\u2013" if memory is None else f"{memory / 2**20:,.1f} MiB",
                    judge(memory, 2**29, 2**31), "healthy below 512 MiB"),
             Figure("Commands", "\u2013" if commands is None else f"{compact(commands)}/s",

@@ -14,7 +14,7 @@ from dashboard.flink import Checkpoints, FlinkWatch
 from dashboard.health import Reading
 from dashboard.services import Services
 from pipeline.checkpoints import newest_checkpoint
-from pipeline.store import Record
+from pipeline.store import Record, writes_state
 
 _FRESH_S: Final = 0.9
 _RATE_OVER_S: Final = 10
@@ -97,12 +97,14 @@ class Statistics:
             job_age_s=_age(now, job.oldest("updated_at_ms")),
             late=job.total("late"),
             lost=job.total("lost"),
+            rewound=job.total("rewound"),
             rejected=own.store.rejected_count(),
             closed_candles=job.total("closed"),
             checkpoint_age_s=self._checkpoint_age_s(now, checkpoint),
             checkpoint=checkpoint,
             checkpoint_every_s=own.settings.checkpoint_ms / 1000,
             redis_connected=own.hub.connected,
+            redis_writes=writes_state(info),
             redis_memory_bytes=info.get("used_memory"),
             redis_commands_per_s=info.get("instantaneous_ops_per_sec"),
             revisions_per_s=sum(second.revisions for second in seconds) / max(1, len(seconds)),

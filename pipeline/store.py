@@ -144,6 +144,18 @@ class Store:
         ]
 
 
+def writes_state(info: Mapping[str, Any]) -> str:
+    """Whether this Redis takes writes, from its INFO: ``taken``, or why they are refused, in words."""
+    limit = int(info.get("maxmemory", 0))
+    if info.get("role") == "slave":
+        return "refused: read-only replica"
+    if limit and int(info.get("used_memory", 0)) >= limit and info.get("maxmemory_policy") == "noeviction":
+        return "refused: memory is full"
+    if info.get("aof_last_write_status", "ok") != "ok":
+        return "refused: its disk is full or fails"
+    return "taken"
+
+
 def _text(value: bytes | str) -> str:
     # A record that was rejected may be anything: it must stay readable, not raise.
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value

@@ -35,6 +35,8 @@ def test_a_pipeline_that_is_well_is_healthy_in_all_its_parts() -> None:
         ({"feed_age_s": 60.0}, "Feed", "bad"),
         ({"watermark_lag_s": 61.0}, "Flink job", "bad"),
         ({"lost": 1}, "Flink job", "bad"),
+        ({"rewound": 1}, "Flink job", "warn"),
+        ({"redis_writes": "refused: memory is full"}, "Redis", "bad"),
         ({"checkpoint_age_s": 20.0}, "Flink job", "warn"),
         ({"checkpoint": Checkpoints(1, 3_000, 1, 1, 0)}, "Flink job", "warn"),
         ({"checkpoint": Checkpoints(1, 30, 2**31, 1, 0)}, "Flink job", "bad"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import redis
 
 from pipeline import keys
 from pipeline.market import Interval
-from pipeline.store import Store
+from pipeline.store import Store, writes_state
 from tests.candles import MINUTE, T0, candle, publish
+from tests.feeding import RedisServer
 
 
 @pytest.fixture(params=[False, True], ids=["bytes", "text"])
@@ -91,3 +93,21 @@ def test_a_record_of_broken_bytes_can_be_looked_at(redis_url: str, redis_client:
     redis_client.xadd(keys.REJECTED, {"reason": "torn", "origin": "f:2", "record": b"\xff\x00"})
 
     assert Store(redis_client).rejected(1)[0]["record"] == "\\xff\x00"
+
+
+def test_a_redis_that_is_full_or_a_replica_says_so_in_words(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    server.start()
+    try:
+        client = server.client()
+        assert writes_state(client.info()) == "taken"
+        client.config_set("maxmemory", 1)
+        assert writes_state(client.info()) == "refused: memory is full"
+        client.config_set("maxmemory", 0)
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        assert writes_state(client.info()) == "refused: read-only replica"
+        client.execute_command("REPLICAOF", "NO", "ONE")
+        assert writes_state(client.info()) == "taken"
+        assert writes_state({"aof_last_write_status": "err"}) == "refused: its disk is full or fails"
+    finally:
+        server.stop()

@@ -16,7 +16,7 @@ from pipeline.cli.connection import connected
 from pipeline.embedded import url_of
 from pipeline.entry import END_OF_STREAM
 from pipeline.settings import Settings, without_secret
-from pipeline.store import Record, Store
+from pipeline.store import Record, Store, writes_state
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def _redis(client: redis.Redis, settings: Settings) -> str:
     return (
         f"{info['redis_version']} at {without_secret(url_of(settings))}, "
         f"{info['used_memory'] / 1e6:,.0f} MB, {info['connected_clients']} clients, "
-        f"up {info['uptime_in_seconds']:,} s"
+        f"up {info['uptime_in_seconds']:,} s, writes {writes_state(info)}"
     )
 
 
