@@ -7,7 +7,7 @@ every method raises one of ``retry.RETRYABLE``. Keys that do not exist read as n
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import redis
