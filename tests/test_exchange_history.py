@@ -84,8 +84,9 @@ def test_the_chart_opens_full_of_the_exchanges_candles(
         [open_ms - n * MINUTE, "60000.01", "60010.5", "59990", "60005.25", f"{n}.5"] for n in range(700, -1, -1)
     ]
     exchange.candles[market, "60"] = rows
-    our_minute = [*rows[-3][:5], "2.5"]
-    differing = [*rows[-4][:4], "60005.26", "3.5"]
+    # Hours before the feed begins: what it does not know of its first hour is a gap.
+    our_minute = rows[-200]
+    differing = [*rows[-201][:4], "60005.26", "3.5"]
     for one in (our_minute, differing):
         text = candle_text("BTC", Interval.M1, one)
         assert text is not None

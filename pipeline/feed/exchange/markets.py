@@ -23,7 +23,8 @@ class Market(NamedTuple):
     @property
     def key(self) -> str:
         """Its name in the feed's state and in reports."""
-        return f"{self.exchange} {self.name}"
+        alone = f" {self.symbol}" if "@" in self.symbol else ""
+        return f"{self.exchange} {self.name}{alone}"
 
 
 class Wanted(NamedTuple):

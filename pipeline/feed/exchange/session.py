@@ -89,7 +89,7 @@ class Session:
         self._client = open_client(exchange, relay)
         self._flip = exchange in MAKER_SIDED
         self._healer = Healer(self._client, exchange, self._reject)
-        self._by_name: dict[str, Market] = {}
+        self._by_name: dict[str, list[Market]] = {}
         self._pulses: dict[Market, Pulse] = {}
         self._blocked_since: dict[Market, float] = {}
         self._healing: dict[Market, asyncio.Task[None]] = {}
@@ -136,7 +136,7 @@ class Session:
         for market in markets:
             lane = Lane(self.exchange in DENSE, self._places.get(market.key))
             self.lanes[market] = lane
-            self._by_name[market.name] = market
+            self._by_name.setdefault(market.name, []).append(market)
             self._pulses[market] = Pulse()
         self._client.tap(list(self._by_name), self._take)
 
@@ -252,9 +252,12 @@ class Session:
         return min(time.monotonic() - self._heard_s, max(0.0, (wall_clock_ms() - pong_ms) / 1_000))
 
     def _take(self, name: str, trade: dict[str, Any]) -> None:
-        market = self._by_name.get(name)
-        if market is None or self._lost:
-            return  # of another market, or of a connection that is given up
+        if self._lost:
+            return  # the connection is given up: what it still brings is fetched later
+        for market in self._by_name.get(name, ()):
+            self._take_for(market, trade)
+
+    def _take_for(self, market: Market, trade: dict[str, Any]) -> None:
         lane, now_ms = self.lanes[market], self._now_ms()
         try:
             tick = read_tick(trade, self._flip, needs_number=lane.is_dense)
@@ -309,15 +312,11 @@ class Session:
     async def _open(self, market: Market, lane: Lane) -> None:
         """After the start or a new connection: fetch what is missing up to what the stream brings."""
         place, now_ms = lane.place, self._exchange_ms(lane)
-        minute_ms = Interval.M1.open_time(now_ms)
-        if place is not None and now_ms - place.event_time_ms > HEAL_MS:
-            self._gap(market, place.event_time_ms, minute_ms - 1, "the feed was stopped")
-            lane.forget()
-            place = None
-        if place is None:
-            await self._begin(market, lane, minute_ms, now_ms)
-        else:
+        if place is not None and now_ms - place.event_time_ms <= HEAL_MS:
             await self._go_on(market, lane, place)
+        else:
+            lane.forget()
+            await self._begin(market, lane, now_ms, place)
         lane.is_open = True
 
     def _exchange_ms(self, lane: Lane) -> int:
@@ -327,21 +326,27 @@ class Session:
             return newest_ms
         return max(newest_ms, self.clock.exchange_ms(self._now_ms()))
 
-    async def _begin(self, market: Market, lane: Lane, minute_ms: int, now_ms: int) -> None:
+    async def _begin(self, market: Market, lane: Lane, now_ms: int, before: Place | None) -> None:
         """Begin with the minute in progress; what lies before it is the exchange's history."""
+        minute_ms = Interval.M1.open_time(now_ms)
         lane.leave_out(minute_ms)
         first = lane.first_waiting()
         to_id = first.trade_id - 1 if first and lane.is_dense else None
         found, why = await self._fetched(market, Hole(None, to_id, minute_ms, now_ms))
         lane.take(found)
-        reaches_ms = lane.oldest_ms(now_ms)
+        begins_ms = max(minute_ms, lane.oldest_ms(now_ms))
         lane.leave_out(minute_ms)
         lane.begin()
-        hour_ms = Interval.H1.open_time(minute_ms)
-        if reaches_ms > minute_ms:
-            self._gap(market, hour_ms, reaches_ms - 1, why or "the feed began here")
-        elif hour_ms < minute_ms:
-            self._gap(market, hour_ms, minute_ms - 1, "the feed began here")
+        # Without what came before, the windows of the hour are not whole. Not so those of before a
+        # stop: the gap begins with it.
+        from_ms = before.event_time_ms if before else Interval.H1.open_time(minute_ms)
+        if from_ms < begins_ms:
+            self._gap(
+                market,
+                from_ms,
+                begins_ms - 1,
+                why or ("the feed was stopped" if before else "the feed began here"),
+            )
 
     async def _go_on(self, market: Market, lane: Lane, place: Place) -> None:
         from_id = place.trade_id + 1 if lane.is_dense else None
