@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell bin/find-python)
 
-.PHONY: help run cluster cluster-down settings test check format bench audit screenshots lock clean
+.PHONY: help run cluster cluster-down settings test check format bench chaos soak audit screenshots lock clean
 
 help:
 	@echo "make run          start everything: http://localhost:8501"
@@ -15,6 +15,8 @@ help:
 	@echo "make check        format, lint and types, without changing a file"
 	@echo "make format       put the format right"
 	@echo "make bench        measure what the README states, and print it as a table"
+	@echo "make chaos        kill every process 20 times and hold the candles against golden ones (SEED=7 KILLS=20)"
+	@echo "make soak         an hour under load, and whether it takes more and more (MINUTES=60)"
 	@echo "make screenshots  take the README's pictures again"
 	@echo "make audit        ask PyPI for known holes in what we install"
 	@echo "make lock         freeze what the requirements resolve to into constraints.txt"
@@ -51,6 +53,17 @@ format: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m bench
+
+SEED ?= 7
+KILLS ?= 20
+MINUTES ?= 60
+
+chaos: $(VENV)/dev.stamp
+	$(BIN)/python -m chaos --seed $(SEED) --kills $(KILLS)
+	$(BIN)/python -m chaos outages --seed $(SEED)
+
+soak: $(VENV)/dev.stamp
+	$(BIN)/python -m chaos soak --minutes $(MINUTES)
 
 screenshots: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.browser.screenshots
