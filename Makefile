@@ -23,7 +23,7 @@ help:
 	@echo "make clean        remove the virtual environment, caches and the state folder"
 
 run: $(VENV)/run.stamp
-	@trap 'asked=yes' INT; $(BIN)/streamlit run app.py || [ "$$asked" ] # Ctrl-C is no error
+	@trap 'asked=yes' INT; FEED="$${FEED:-auto}" $(BIN)/streamlit run app.py || [ "$$asked" ] # Ctrl-C is no error
 
 # A state folder of its own: its streams are split into other shards than those of make run.
 cluster cluster-down: export STATE_DIR := .candlecast-cluster
