@@ -122,8 +122,9 @@ class Separate(rigs.Rig):
     def stop(self) -> None:
         self._app.stop()
         for process in self._running.values():
-            for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else ():
-                child.kill()
+            with suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.kill()  # the JVM: it would go by itself, but later
             process.kill()
             process.wait()
         self.redis.kill()

@@ -201,10 +201,9 @@ class App:
         self._process.send_signal(signal.SIGINT)
         try:
             self._process.wait(_STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired:  # its guards end what it had started
             self._process.kill()
             self._process.wait()
-            raise
 
 
 RIGS: Final[dict[str, Callable[[Settings, str], Rig]]] = {
@@ -245,7 +244,7 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def wait_for_first_candle(rig: Rig, within_s: float = 300) -> None:
+def wait_for_first_candle(rig: Rig, within_s: float = 600) -> None:
     """Return when the job has written. TimeoutError."""
     deadline = time.monotonic() + within_s
     while True:
