@@ -110,7 +110,7 @@ def _wait(page: Page) -> None:
 
 
 def _paints(page: Page) -> list[dict[str, Any]]:
-    time.sleep(_GAP_S)
+    time.sleep(1)  # the last toast is on its way
     found: list[dict[str, Any]] = page.evaluate("document.querySelector('.cc-toasts').toasts.paints.splice(0)")
     return found
 

@@ -2,8 +2,7 @@
 // list and the chart's marks. The final alert on a window takes the place of the provisional one.
 
 import { keyOf } from "./alert_words.js";
-import { Channel } from "./channel.js";
-import { base } from "./feed.js";
+import { base, Channel } from "./channel.js";
 
 export const KEEP = 1000;
 

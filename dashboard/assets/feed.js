@@ -1,26 +1,12 @@
 // One WebSocket to /ws/prices for each (symbol, interval) on the page, shared by every component
-// that shows it. It reconnects for ever, with a capped backoff, and never polls.
+// that shows it: it tells candles, how fresh they are, and the offset of the server's clock.
 
+import { Channel } from "./channel.js";
 import { latencies } from "./latency.js";
 
-const BACKOFF_MS = [250, 500, 1000, 2000, 4000, 8000];
-const PING_EVERY_MS = 15_000; // keeps the clock offset fresh, and finds a connection that is dead
+export { base, open, useToken } from "./channel.js";
+
 const QUIET_MS = 10_000; // no update for so long: say so
-
-/** Where the app is mounted: "/" or a base path, always with a slash at the end. */
-export const base = new URL(import.meta.url).pathname.replace(/assets\/.*$/, "");
-
-let protocols = [];
-/** The secret that the server wants WebSocket clients to show; browsers can only do it this way. */
-export function useToken(token) {
-  protocols = token ? ["candlecast", token] : [];
-}
-
-/** A WebSocket of our own server. */
-export function open(path) {
-  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-  return new WebSocket(`${scheme}//${location.host}${base}${path}`, protocols);
-}
 
 export class Feed extends EventTarget {
   /**
@@ -31,13 +17,16 @@ export class Feed extends EventTarget {
     super();
     this.symbol = symbol;
     this.interval = interval;
-    this.connected = false;
     this.lastUpdateMs = 0;
-    this.attempt = 0;
     this.clockOffsetMs = 0; // server's clock minus ours
-    this.closed = false;
     this.gaps = []; // [from_ms, to_ms, reason]: what the feed of the trades did not see
-    this.#open();
+    this.channel = new Channel(`ws/prices/${encodeURIComponent(symbol)}?interval=${encodeURIComponent(interval)}`);
+    this.channel.addEventListener("frame", ({ detail }) => this.#read(detail));
+    this.channel.addEventListener("state", () => this.#changed());
+  }
+
+  get connected() {
+    return this.channel.connected;
   }
 
   get state() {
@@ -65,54 +54,15 @@ export class Feed extends EventTarget {
   }
 
   close() {
-    this.closed = true;
-    clearTimeout(this.retry);
     clearTimeout(this.quiet);
-    clearInterval(this.pinger);
-    this.socket?.close();
+    this.channel.close();
   }
 
-  #open() {
-    this.socket = open(`ws/prices/${encodeURIComponent(this.symbol)}?interval=${encodeURIComponent(this.interval)}`);
-    this.socket.onopen = () => {
-      this.connected = true;
-      this.#ping();
-      this.pinger = setInterval(() => this.#ping(), PING_EVERY_MS);
-      this.#changed();
-    };
-    this.socket.onmessage = (event) => this.#read(event.data);
-    this.socket.onclose = () => this.#lost();
-  }
-
-  #lost() {
-    clearInterval(this.pinger);
-    clearTimeout(this.pongDue);
-    this.connected = false;
-    if (this.closed) return;
-    const wait = BACKOFF_MS[Math.min(this.attempt++, BACKOFF_MS.length - 1)];
-    this.retry = setTimeout(() => this.#open(), wait * (0.75 + Math.random() / 2));
-    this.#changed();
-  }
-
-  #ping() {
-    if (this.socket.readyState !== WebSocket.OPEN) return;
-    this.pingedAtMs = Date.now();
-    this.socket.send('{"type":"ping"}');
-    clearTimeout(this.pongDue);
-    this.pongDue = setTimeout(() => this.socket.close(), PING_EVERY_MS - 1000);
-  }
-
-  #read(text) {
-    const frame = JSON.parse(text);
+  #read(frame) {
     if (frame.type === "price_update" || frame.type === "initial_data") {
-      this.attempt = 0; // only data proves that the server is well
       for (const candle of [frame.data].flat()) if (candle?.open_time_ms) this.#candle(candle, frame);
-    } else if (frame.type === "gap") {
-      this.dispatchEvent(new CustomEvent("gap", { detail: frame }));
-    } else if (frame.type === "pong") {
-      clearTimeout(this.pongDue);
-      this.#setClock(frame.timestamp);
-    }
+    } else if (frame.type === "gap") this.dispatchEvent(new CustomEvent("gap", { detail: frame }));
+    else if (frame.type === "pong") this.#setClock(frame.timestamp);
   }
 
   #candle(candle, { type, source }) {
@@ -127,7 +77,7 @@ export class Feed extends EventTarget {
 
   #setClock(timestamp) {
     const serverMs = typeof timestamp === "number" ? timestamp : Date.parse(timestamp);
-    const roundTripMs = Date.now() - this.pingedAtMs;
+    const roundTripMs = Date.now() - this.channel.pingedAtMs;
     if (!Number.isFinite(serverMs) || roundTripMs > 1000) return;
     const offset = serverMs + roundTripMs / 2 - Date.now();
     // Clocks of one machine agree: below what a round trip can tell, an offset is noise.

@@ -2,6 +2,7 @@
 // keyboard (they come first in the page), gone by themselves unless someone looks at them.
 
 import { element } from "./alert_words.js";
+import { afterPaint } from "./latency.js";
 
 const MOST = 4;
 const LIFE_MS = { low: 10_000, medium: 15_000, high: 30_000, line: 60_000 };
@@ -102,13 +103,11 @@ export class Toasts {
   }
 
   #noteWhenPainted(key) {
-    requestAnimationFrame(() => {
-      const channel = new MessageChannel(); // its message comes after this frame was painted
-      channel.port1.onmessage = () => {
+    requestAnimationFrame(() =>
+      afterPaint(() => {
         this.paints.push({ key, at: Date.now() });
         if (this.paints.length > 500) this.paints.shift();
-      };
-      channel.port2.postMessage(null);
-    });
+      }),
+    );
   }
 }
