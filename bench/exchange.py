@@ -53,7 +53,10 @@ def _once() -> tuple[float, float, float]:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder,
         )  # fmt: skip
         exchange = subprocess.Popen(
-            [sys.executable, "-m", "bench.exchange"], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+            [sys.executable, "-m", "bench.exchange"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         feed = None
         try:

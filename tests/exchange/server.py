@@ -195,7 +195,7 @@ class Relay:
         if exchange is None or exchange.refuses:
             return Response("nobody is here", 503)
         exchange.requests.append(path)
-        found = exchange.answer(path, dict(request.query_params))
+        found = await asyncio.to_thread(exchange.answer, path, dict(request.query_params))
         if found is None:
             return Response('{"message":"NotFound"}', 404, media_type="application/json")
         body = found if isinstance(found, bytes) else orjson.dumps(found)
