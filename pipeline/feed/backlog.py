@@ -33,8 +33,13 @@ class Backlog:
     def wrote(self, shard: int, entry_id: bytes, trades: int) -> None:
         """Count an entry just written. Entries without trades end no wait: leave them out."""
         if trades:
-            self._unread[shard].append(_Unread(_parsed(entry_id), trades))
+            unread = self._unread[shard]
+            unread.append(_Unread(_parsed(entry_id), trades))
             self._trades[shard] += trades
+            if len(unread) > self._max_entries + 1:
+                # Too long already. A live feed never asks, and runs for months: let the oldest two be one.
+                oldest = unread.popleft()
+                unread[0] = _Unread(unread[0].entry_id, unread[0].trades + oldest.trades)
 
     def look_again(self) -> None:
         """Forget what was counted and look at the streams: an unknown backlog counts as too long."""
