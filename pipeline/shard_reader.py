@@ -99,12 +99,12 @@ class ShardReader:
         while True:
             if self._checked != self._connects() and not self._check():
                 return []
-            if self._behind:
-                self._check_trimmed()
-            with self._client.pipeline(transaction=False) as both:
-                both.get(keys.INSTANCE)
-                both.xread({self._stream: self.position.entry_id}, MAX_ENTRIES, block_ms)
-                instance, reply = both.execute()
+            position = self.position.entry_id
+            with self._client.pipeline(transaction=False) as looks:
+                looks.get(keys.INSTANCE)
+                looks.xrange(self._stream, position, position, count=1)
+                looks.xread({self._stream: position}, MAX_ENTRIES, block_ms)
+                instance, ours, reply = looks.execute()
             if self._connects() != self._checked:
                 continue  # read over a connection that nobody has looked at: it does not count
             if (instance or b"").decode() != self.position.instance:
@@ -112,6 +112,9 @@ class ShardReader:
                 if not instance:
                     return []
                 continue
+            if reply and not ours:
+                # Also where we seemed to keep up: a process may stand still between two polls.
+                self._check_trimmed()
             return reply[0][1] if reply else []
 
     def _check(self) -> bool:
