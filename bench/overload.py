@@ -98,8 +98,9 @@ class _Market:
 
 def _wait_for_job(client: redis.Redis, market: _Market) -> None:
     deadline = time.monotonic() + 300
-    while not client.exists(keys.progress(0)):
-        market.add(_ENTRY)
+    while not client.exists(keys.progress(0)) or lag_s(client) > 0:
+        if not client.exists(keys.progress(0)):
+            market.add(_ENTRY)
         if time.monotonic() > deadline:
             raise TimeoutError("the job did not start within 300 s")
         time.sleep(0.25)
