@@ -285,6 +285,19 @@ def test_a_silent_feed_is_connected_again_and_healed(scene: Scene, monkeypatch: 
 
 
 @one_exchange
+def test_thousands_of_frames_at_once_do_not_stall_the_connection(scene: Scene) -> None:
+    # aiohttp counts the bytes in its queue, and stops reading at 4 MB: a count that leaks shows late.
+    noise = json.dumps({"type": "heartbeat", "product_id": "BTC-USD", "padding": "x" * 2_000})
+    with Relay(scene.exchange) as relay, Running(scene.client, relay, [scene.name], scene.symbols):
+        scene.wait_until_heard()
+        for _ in range(40):
+            scene.exchange.send_raw(noise, 250)
+        scene.exchange.happen(scene.trades)
+        scene.check()
+    assert scene.exchange.connections == 1
+
+
+@one_exchange
 def test_a_trade_from_the_future_and_one_that_is_none_are_rejected_with_their_origin(scene: Scene) -> None:
     first, rest = scene.trades[:50], scene.trades[50:]
     frame = json.loads(rest[0].frame)

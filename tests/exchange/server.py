@@ -79,10 +79,12 @@ class Exchange:
         frames = list(dict.fromkeys((trade.market, trade.frame) for trade in trades))
         self._call(self._send(frames))
 
-    def send_raw(self, frame: str) -> None:
-        """Send ``frame`` to everybody."""
+    def send_raw(self, frame: str, times: int = 1) -> None:
+        """Send ``frame`` to whoever listens, ``times`` times in a row."""
         self._call(
-            self._send([(market, frame) for markets in self._sockets.values() for market in markets][:1])
+            self._send(
+                [(market, frame) for markets in self._sockets.values() for market in markets][:1] * times
+            )
         )
 
     def drop(self) -> None:

@@ -6,7 +6,8 @@ does are not good enough for candles, and are changed here, for all exchanges at
 * It turns prices and sizes into floats (``safe_trade``). They stay the text that the exchange sent.
 * It hands trades out through futures: those that arrive between two awaits wait for the next one.
   Its caches of trades are replaced by taps that pass on each trade as it is parsed.
-* One frame that cannot be parsed ends its receive loop for good. Such frames are passed on instead.
+* Its receive loop ends for good at one frame that cannot be parsed, and stalls at thousands of them (see
+  ``receiving``).
 
 ccxt is imported when the first exchange is opened: the import takes 0.8 s, and 70 MB.
 """
@@ -20,6 +21,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from pipeline.errors import CandlecastError, SettingsError
+from pipeline.feed.exchange.receiving import read_with_care
 
 Take = Callable[[str, dict[str, Any]], None]
 """Called with the market's name and the trade, in ccxt's structure."""
@@ -120,7 +122,7 @@ def _tapped(ccxt_class: Any) -> Any:
     class Tapped(ccxt_class):  # type: ignore[misc]
         def __init__(self, config: dict[str, Any]) -> None:
             self._as_text = False
-            self._guarded: dict[str, Any] = {}
+            self._ours: dict[str, Any] = {}
             super().__init__(config)
             self.on_lost: Callable[[str], None] = lambda _: None
             self.on_frame: Callable[[], None] = lambda: None
@@ -155,21 +157,9 @@ def _tapped(ccxt_class: Any) -> Any:
 
         def client(self, url: str) -> Any:
             client = super().client(url)
-            if self._guarded.get(url) is client:
-                return client
-            self._guarded[url] = client
-            handle = client.handle_message
-
-            def guarded(message: Any) -> None:
-                self.on_frame()
-                try:
-                    handle(message)
-                except Exception as error:
-                    # Broken JSON, a KeyError of ccxt's, its own errors: raised here, any of them
-                    # would end the receive loop. What survives is the connection.
-                    self.on_bad_frame(error, message.data)
-
-            client.handle_message = guarded
+            if self._ours.get(url) is not client:
+                self._ours[url] = client
+                read_with_care(client, self.on_frame, self.on_bad_frame)
             return client
 
         def on_error(self, client: Any, error: Any) -> None:
