@@ -15,11 +15,15 @@ import redis
 if "CI" not in os.environ:
     pytest.importorskip("playwright", reason="playwright is not installed (requirements-dev.txt)")
 
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from tests.browser.alerting import Still
 from tests.browser.market import Market
 from tests.browser.running import AppServer, RedisServer, chromium
+
+# They end a test that has failed. A machine that does much else besides takes long for everything.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +72,7 @@ def app(market: Market, market_redis: RedisServer, tmp_path_factory: pytest.Temp
 def page(browser: Browser) -> Iterator[Page]:
     """A page that fails its test when its script throws."""
     context = browser.new_context(viewport={"width": 1600, "height": 1000}, accept_downloads=True)
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

@@ -28,6 +28,7 @@ from tests.browser.running import ROOT, chromium, free_port, open_page, wait_unt
 FOLDER = ROOT / "docs" / "screenshots"
 SIZE, SCALE = (1600, 1000), 2
 PHONE = (390, 844)
+PATIENCE_MS = 120_000
 MOVIE_FRAMES, MOVIE_EVERY_S, MOVIE_BYTES = 48, 0.25, 3_000_000
 
 PICTURES = {
@@ -92,6 +93,7 @@ def picture(
         has_touch=phone,
         is_mobile=phone,
     )
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     settle(page, url, path)
     page.screenshot(path=FOLDER / f"{name}.png", full_page=phone)
@@ -102,6 +104,7 @@ def picture(
 def movie(browser: Browser, url: str) -> None:
     """The live page moving, as an animated WebP of real time."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     settle(page, url, "/?interval=1s&indicators=EMA+9&indicators=EMA+21")
     frames, times = [], []
