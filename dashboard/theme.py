@@ -25,8 +25,6 @@ class Palette:
     fade: tuple[str, str] = ("rgba(45,212,191,0)", "rgba(45,212,191,0.32)")
     """Bottom and top of the area below a line."""
     bg: str = "#0b0f19"
-    ground: str = "#0c121e"
-    """Of the chart, which shades from top to bottom; this is its middle."""
     grid: str = "rgba(139,152,173,0.11)"
     text: str = "#e6eaf2"
     muted: str = "#93a0b5"

@@ -46,6 +46,7 @@ class LiveChart {
       this.series = new Series(data.symbol, data.interval, data.width_ms);
       this.window = new View(data.width_ms);
     }
+    this.window.decimals = data.decimals;
     this.series.merge(rows);
     this.toolbar.show(data);
     if (other) this.link.to(data.symbol, data.interval);

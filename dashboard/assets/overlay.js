@@ -3,6 +3,7 @@
 // itself draws only when a candle closes or the view changes, so a tick costs well under 1 ms and
 // cannot disturb zoom, pan or hover.
 
+import { makeRoom } from "./labels.js";
 import { paintGaps, paintStandIns } from "./provenance.js";
 
 export class Overlay {
@@ -149,8 +150,7 @@ export class Overlay {
     context.stroke();
     context.setLineDash([]);
     context.globalAlpha = 1;
-    context.fillStyle = scene.colors.ground; // so that no axis label looks out from behind the tag
-    context.fillRect(end + 1, y - 17, this.width - end - 1, scene.left ? 44 : 34);
+    makeRoom(this.plot, y - 18, y + (scene.left ? 34 : 18));
     this.#tag(end + 3, y, scene.label, color, "#06110d");
     if (!scene.left) return;
     context.font = "11px 'Source Sans', 'Source Sans Pro', system-ui, sans-serif";

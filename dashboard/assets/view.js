@@ -32,6 +32,7 @@ export class View {
     this.range = null; // [from, to] in ms
     this.prices = [0, 1];
     this.volumeTop = 1;
+    this.decimals = 2; // of the prices
   }
 
   /** Show the newest `spanMs`; null for all, which is `allMs`. */
@@ -108,7 +109,7 @@ export class View {
     const [from, to] = this.range;
     return {
       xaxis: { ...layout.xaxis, range: [plotlyTime(from + shift), plotlyTime(to + shift)] },
-      yaxis: { ...layout.yaxis, range: this.prices },
+      yaxis: { ...layout.yaxis, range: this.prices, tickformat: `,.${this.decimals}f` },
       // Not 20m for 0.020: thousandths look like millions.
       yaxis2: { ...layout.yaxis2, range: [0, this.volumeTop], tickformat: this.volumeTop < 1000 ? ",~f" : "~s" },
     };
