@@ -204,7 +204,7 @@ class Settings:
         "Past that the simulator writes on its first start.",
     )  # fmt: skip
     simulator_spike_minutes: int = _setting(
-        "SIMULATOR_SPIKE_MINUTES", 10, _whole(0, 1_440),
+        "SIMULATOR_SPIKE_MINUTES", 60, _whole(0, 1_440),
         "About how many minutes lie between two price spikes of the simulated market; 0: none.",
     )  # fmt: skip
     allowed_origins: tuple[str, ...] = _setting(
