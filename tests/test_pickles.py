@@ -25,4 +25,3 @@ def test_pickles_are_read_by_the_jobs_own_functions_only() -> None:
     files = [path for folder in ("pipeline", "dashboard", "pages") for path in (ROOT / folder).rglob("*.py")]
     readers = {str(path.relative_to(ROOT / "pipeline")) for path in files if imported(path) & DANGEROUS}
     assert readers == ALLOWED
-
