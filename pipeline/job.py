@@ -16,7 +16,6 @@ _PROJECT = str(Path(__file__).resolve().parent.parent)
 if __name__ == "__main__":  # run as a file: its own folder is on the path, the project's is not
     sys.path[0] = _PROJECT
 
-from py4j.protocol import Py4JJavaError
 from pyflink.common import Configuration, Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
@@ -142,7 +141,7 @@ def _execute(env: StreamExecutionEnvironment, settings: Settings) -> None:
     config = Configuration(j_configuration=env._j_stream_execution_environment.getConfiguration())
     try:
         env.execute("candlecast")
-    except Py4JJavaError as error:
+    except Exception as error:  # goes on up; Py4J's text is Flink's own trace
         # Before anything ran: the next start shall not fail at the same one.
         if _RESTORING in str(error):
             saved = Path(urlsplit(config.get_string(_RESUME_FROM, "")).path)
