@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
-    """Record until Ctrl-C, SIGTERM or the end of --seconds."""
+    """Record until Ctrl-C, SIGTERM or the end of --seconds. Exit code 1 if nothing came."""
     settings = overridden(options, settings)
     kind, _, exchanges = settings.feed.partition(":")
     if kind != "exchange":
@@ -45,4 +45,4 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         timer.start()
     done = record(settings, exchanges.split(","), options.out, stop, lambda line: print(line, file=sys.stderr))
     print(f"{done.trades:,} trades, {done.rejected:,} rejected, {done.gaps:,} gaps, in {options.out}")
-    return 0
+    return 0 if done.trades else 1
