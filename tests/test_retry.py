@@ -8,7 +8,7 @@ import re
 import pytest
 import redis
 
-from pipeline.retry import FIRST_WAIT_S, LONGEST_WAIT_S, Backoff, is_outage, one_line, until_done
+from pipeline.retry import AFTERMATH_S, FIRST_WAIT_S, LONGEST_WAIT_S, Backoff, is_outage, one_line, until_done
 
 log = logging.getLogger("candlecast.test")
 
@@ -101,8 +101,10 @@ def test_trouble_is_logged_once_when_it_starts_and_once_when_it_ends(caplog: pyt
 
 
 def test_of_several_that_wait_in_one_process_only_the_first_and_the_last_say_so(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = [1_000.0]
+    monkeypatch.setattr("pipeline.retry.time.monotonic", lambda: now[0])
     reading, writing = Backoff(log, "reading"), Backoff(log, "writing")
     given_up = Backoff(log, "given up")
     for backoff in (reading, writing, given_up):
@@ -111,9 +113,14 @@ def test_of_several_that_wait_in_one_process_only_the_first_and_the_last_say_so(
     del given_up, backoff
     writing.succeeded()
     assert [line.partition(":")[0] for line in caplog.messages] == ["reading", "writing"]
-    reading.failed(redis.ConnectionError("refused"))
-    assert len(caplog.messages) == 3, "the next outage is told of again"
+    reading.failed(redis.ConnectionError("a connection that had broken"))
     reading.succeeded()
+    assert len(caplog.messages) == 2, "that was the same outage"
+    now[0] += AFTERMATH_S
+    reading.failed(redis.ConnectionError("refused"))
+    assert len(caplog.messages) == 3, "the next one is told of again"
+    reading.succeeded()
+    assert len(caplog.messages) == 4
 
 
 def test_an_attempt_is_repeated_until_it_succeeds_and_what_is_no_outage_is_raised() -> None:
