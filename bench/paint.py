@@ -12,6 +12,7 @@ with none.
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ from playwright.sync_api import Page, sync_playwright
 from tests.browser.market import Market
 from tests.browser.running import AppServer, chromium, market_and_app, open_page
 
-RUNS, RUN_S, EVERY_S = 3, 20, 0.25
+QUICK = os.environ.get("BENCH_QUICK") == "1"
+RUNS, RUN_S, EVERY_S = 1 if QUICK else 3, 5 if QUICK else 20, 0.25
 WATCH = """() => {
   const watch = window.watch = { frames: 0, blank: 0, remounts: 0, plot: document.querySelector('.cc-plot') };
   const look = () => {

@@ -12,6 +12,7 @@ are counted by ``INFO commandstats``, without those of the market that publishes
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import Final
 
@@ -22,8 +23,9 @@ from tests.browser.market import Market
 from tests.browser.running import AppServer, market_and_app
 from tests.browser.tab import Tab
 
-SIZES: Final = (1, 10, 50)
-RUN_S: Final = 20
+QUICK: Final = os.environ.get("BENCH_QUICK") == "1"
+SIZES: Final = (1, 5) if QUICK else (1, 10, 50)
+RUN_S: Final = 5 if QUICK else 20
 MARKETS_OWN: Final = {
     "publish",
     "multi",
