@@ -37,7 +37,10 @@ def rates(seconds: Sequence[Second], palette: Palette) -> dict[str, Any]:
 
 def _panel(traces: list[dict[str, Any]], palette: Palette, *, dates: bool = False) -> dict[str, Any]:
     frame = layout(palette, rsi_pane=False)
-    axis = {name: frame["yaxis"][name] for name in ("gridcolor", "zeroline", "showline", "tickfont")}
+    axis = {
+        name: frame["yaxis"][name]
+        for name in ("gridcolor", "zeroline", "showline", "tickfont", "ticklabeloverflow")
+    }
     x_axis = (
         {**axis, "type": "date", "tickformat": "%H:%M:%S", "nticks": 6}
         if dates

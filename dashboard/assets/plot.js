@@ -1,6 +1,7 @@
 // Any Plotly figure, redrawn in place when its data change.
 
 import { base, mounted } from "./feed.js";
+import { keepLabelsInside } from "./labels.js";
 
 let plotly;
 export function loadPlotly(url) {
@@ -30,6 +31,7 @@ class Plot {
     this.root.setAttribute("aria-label", label);
     const config = { displayModeBar: false, responsive: false };
     await this.Plotly.react(this.root, figure.data, { ...figure.layout, height, uirevision: "kept" }, config);
+    if (figure.layout.xaxis) keepLabelsInside(this.root);
   }
 
   close() {
