@@ -16,8 +16,8 @@ from websockets.streams import StreamReader
 
 from pipeline.errors import SettingsError
 from pipeline.gateway import doors, frames
-from pipeline.gateway.metrics import Histogram
 from pipeline.gateway.endpoint import Rate
+from pipeline.gateway.metrics import Histogram
 from pipeline.gateway.slots import Slot, Slots
 from pipeline.gateway.wire import Frame
 from pipeline.settings import Settings
