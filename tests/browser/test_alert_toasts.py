@@ -124,7 +124,7 @@ def test_a_click_on_the_live_page_moves_the_chart_in_place_or_changes_the_market
     there = alert("SOL", AlertType.BREAKOUT, Severity.MEDIUM, "2", minutes_ago=14)
     still.write(here, there)
     toast_of(page, here).locator(".cc-toast-go").click()
-    page.wait_for_function("() => !document.querySelector('.cc-chart').chart.following")
+    page.wait_for_function("() => !document.querySelector('.cc-chart').chart.window.following")
     low, high = chart(page, "chart.view")
     assert abs((low + high) / 2 - here.window_start_ms) < 1_000
     assert chart(page, "chart.counts.mounts") == 1

@@ -175,7 +175,7 @@ def test_a_link_to_a_candle_opens_there_and_another_market_starts_at_its_newest(
     expect(page.locator(".cc-masthead h1")).to_have_text("BTC / USD")
     page.wait_for_function(
         "() => document.querySelector('.cc-chart').chart.series.symbol === 'BTC'"
-        " && document.querySelector('.cc-chart').chart.following"
+        " && document.querySelector('.cc-chart').chart.window.following"
     )
     page.wait_for_url(lambda url: "at=" not in url)
 
