@@ -13,7 +13,7 @@ import redis
 
 from pipeline import keys
 from pipeline.errors import SettingsError
-from pipeline.feed.exchange import client, clock, pulse, session
+from pipeline.feed.exchange import client, clock, mending, pulse, session
 from pipeline.market import Interval
 from pipeline.store import Store
 from tests.candles import wait_until
@@ -230,7 +230,7 @@ def test_a_feed_that_starts_again_goes_on_from_its_last_trade(scene: Scene) -> N
 def test_after_a_long_stop_the_feed_begins_with_the_open_minute_and_records_the_rest(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "HEAL_MS", 1_000)
+    monkeypatch.setattr(mending, "HEAL_MS", 1_000)
     btc = [trade for trade in scene.trades if trade.market == "BTC-USD"]
     scene.symbols = ["BTC"]
     split = next(n for n, trade in enumerate(btc) if trade.time_ms // MINUTE > btc[0].time_ms // MINUTE)

@@ -14,6 +14,7 @@ ccxt is imported when the first exchange is opened: the import takes 0.8 s, and 
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import re
 from collections.abc import Callable, Sequence
@@ -42,6 +43,7 @@ PING_MS: Final = 5_000
 MISSED_PINGS: Final = 3
 """A connection that answers none of so many pings is dead, whatever TCP says."""
 REQUEST_TIMEOUT_MS: Final = 10_000
+MARKETS_A_WATCH: Final = 100
 
 
 class ExchangeError(CandlecastError):
@@ -132,6 +134,21 @@ def _tapped(ccxt_class: Any) -> Any:
             """Pass on every trade of ``markets`` from now on."""
             for market in markets:
                 self.trades[market] = _Tap(market, take)
+
+        def watch_all(self, markets: Sequence[str]) -> list[asyncio.Future[Any]]:
+            """Subscribe to the trades of ``markets``; the caller cancels what is returned.
+
+            A watch ends with its first trade, or with what went wrong; the taps bring the trades.
+            """
+            if not self.has.get("watchTradesForSymbols"):
+                return [asyncio.ensure_future(self.watch_trades(market)) for market in markets]
+            starts = range(0, len(markets), MARKETS_A_WATCH)
+            parts = [list(markets[at : at + MARKETS_A_WATCH]) for at in starts]
+            return [asyncio.ensure_future(self.watch_trades_for_symbols(part)) for part in parts]
+
+        def last_pong_ms(self) -> int:
+            """When a ping was last answered, by our clock; 0: never."""
+            return max((client.lastPong or 0 for client in self.clients.values()), default=0)
 
         # ---- exact numbers
 

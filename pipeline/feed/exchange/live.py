@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -26,7 +25,8 @@ from pipeline.feed.exchange.gate import Gate
 from pipeline.feed.exchange.history import ExchangeHistory
 from pipeline.feed.exchange.lane import DENSE, Place
 from pipeline.feed.exchange.markets import Market, check_all_found, choose, exchanges_of
-from pipeline.feed.exchange.session import FIRST_WAIT_S, LONGEST_WAIT_S, Reports, Session, wall_clock_ms
+from pipeline.feed.exchange.reports import Reports
+from pipeline.feed.exchange.session import FIRST_WAIT_S, LONGEST_WAIT_S, Session, wall_clock_ms
 from pipeline.feed.exchange.tick import Tick
 from pipeline.feed.simulator import HEARTBEAT_MS
 from pipeline.feed.stream import MAX_WRITE_TRADES, NO_TRADES, Position, Rejected
@@ -201,7 +201,7 @@ class LiveFeed:
                 continue
             about = self._about() if is_time_to_tell else {}
             told_s = now_s if is_time_to_tell else told_s
-            reports, self._reports.rejected, self._reports.gaps = replace(self._reports), [], []
+            reports = self._reports.take()
             await self._in_thread(writing, self._write, released, heartbeat_ms, reports, about)
 
     def _collect(self, now_s: float) -> int | None:

@@ -1,4 +1,4 @@
-"""One exchange, connected: takes its trades into lanes, connects again, heals what was missed."""
+"""One exchange, connected: takes its trades into lanes, connects again, has what was missed mended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pipeline.errors import CandlecastError, InvalidTrade, SettingsError
@@ -15,14 +14,13 @@ from pipeline.feed.exchange.client import MAKER_SIDED, open_client
 from pipeline.feed.exchange.clock import ExchangeClock
 from pipeline.feed.exchange.gate import Blocked
 from pipeline.feed.exchange.healing import Healer
-from pipeline.feed.exchange.lane import DENSE, Hole, Lane, Place
+from pipeline.feed.exchange.lane import DENSE, Lane, Place
 from pipeline.feed.exchange.markets import Market
+from pipeline.feed.exchange.mending import Mender
 from pipeline.feed.exchange.pulse import Pulse
+from pipeline.feed.exchange.reports import Reports
 from pipeline.feed.exchange.tick import Tick, read_tick
 from pipeline.feed.plausible import check_received
-from pipeline.feed.stream import Rejected
-from pipeline.gap import Gap
-from pipeline.market import Interval
 
 log = logging.getLogger(__name__)
 
@@ -30,15 +28,10 @@ FIRST_WAIT_S: Final = 0.5
 LONGEST_WAIT_S: Final = 30.0
 STEADY_S: Final = 60.0
 """A connection that lasted so long was well: the next failure is the first."""
-GRACE_S: Final = 0.25
-"""What a missing id may take to come by itself, out of order, before it is asked for."""
-HEAL_MS: Final = 15 * 60_000
-"""Longest absence whose trades are fetched one by one; beyond it the exchange's candles stand in."""
 TOO_MANY_HELD: Final = 500_000
 """Trades that may wait (120 MB). With more, Redis is away for long: the connection is given up, and
 what comes meanwhile is fetched afterwards."""
 _TICK_S: Final = 0.1
-_SYMBOLS_A_WATCH: Final = 100
 
 
 def wall_clock_ms() -> int:
@@ -47,14 +40,6 @@ def wall_clock_ms() -> int:
 
 class Lost(CandlecastError):
     """The connection ended, or is to be made anew; the text says why."""
-
-
-@dataclass
-class Reports:
-    """What the session tells the one who writes. Emptied by that one."""
-
-    rejected: list[Rejected] = field(default_factory=list)
-    gaps: list[Gap] = field(default_factory=list)
 
 
 class Session:
@@ -75,6 +60,8 @@ class Session:
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self.exchange = exchange
+        self.client = open_client(exchange, relay)
+        """For requests beside the stream. The session closes it."""
         self.clock = ExchangeClock()
         self.has_time = asyncio.Event()
         """Set once the clock knows the exchange's time."""
@@ -86,19 +73,15 @@ class Session:
         self._reports = reports
         self._held = held
         self._now_ms = now_ms
-        self._client = open_client(exchange, relay)
         self._flip = exchange in MAKER_SIDED
-        self._healer = Healer(self._client, exchange, self._reject)
+        self._mender = Mender(Healer(self.client, exchange, reports.bad_trade), self.clock, reports, now_ms)
         self._by_name: dict[str, list[Market]] = {}
         self._pulses: dict[Market, Pulse] = {}
         self._blocked_since: dict[Market, float] = {}
-        self._healing: dict[Market, asyncio.Task[None]] = {}
-        self._holes: dict[Market, tuple[Hole, float]] = {}
-        self._heard_s = 0.0
-        self._lost = ""
-        self._client.on_lost = self._note_lost
-        self._client.on_bad_frame = self._bad_frame
-        self._client.on_frame = self._frame
+        self._lost, self._heard_s = "", 0.0
+        self.client.on_lost = self._note_lost
+        self.client.on_bad_frame = self._bad_frame
+        self.client.on_frame = self._frame
 
     # ---- what the writer asks
 
@@ -127,7 +110,7 @@ class Session:
 
     async def load(self) -> dict[str, Any]:
         """The exchange's markets, by name. ccxt's errors."""
-        listed: dict[str, Any] = await self._client.load_markets()
+        listed: dict[str, Any] = await self.client.load_markets()
         self.is_loaded = True
         return listed
 
@@ -138,12 +121,7 @@ class Session:
             self.lanes[market] = lane
             self._by_name.setdefault(market.name, []).append(market)
             self._pulses[market] = Pulse()
-        self._client.tap(list(self._by_name), self._take)
-
-    @property
-    def client(self) -> Any:
-        """The ccxt client, for requests beside the stream."""
-        return self._client
+        self.client.tap(list(self._by_name), self._take)
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -163,21 +141,13 @@ class Session:
 
     async def close(self) -> None:
         """End what :meth:`run` left. Safe to call again."""
-        for task in self._healing.values():
-            task.cancel()
-        await asyncio.gather(*self._healing.values(), return_exceptions=True)
-        self._healing.clear()
-        await self._client.close()
+        await self._mender.close()
+        await self.client.close()
 
     async def _connection(self) -> None:
         """One life of the connection; Lost at its end."""
         self._lost, self._heard_s = "", 0.0
-        names = list(self._by_name)
-        if self._client.has.get("watchTradesForSymbols"):
-            parts = [names[at : at + _SYMBOLS_A_WATCH] for at in range(0, len(names), _SYMBOLS_A_WATCH)]
-            watches = [asyncio.ensure_future(self._client.watch_trades_for_symbols(part)) for part in parts]
-        else:
-            watches = [asyncio.ensure_future(self._client.watch_trades(name)) for name in names]
+        watches = self.client.watch_all(list(self._by_name))
         try:
             await self._seed_clock()
             while True:
@@ -187,15 +157,15 @@ class Session:
             for watch in watches:
                 watch.cancel()
             await asyncio.gather(*watches, return_exceptions=True)
-            await self._client.close_ws_clients()
+            await self.client.close_ws_clients()
 
     async def _seed_clock(self) -> None:
         """Ask the exchange for its time, where it tells: before the first trade nobody else does."""
-        if self.clock.offset_ms is not None or not self._client.has.get("fetchTime"):
+        if self.clock.offset_ms is not None or not self.client.has.get("fetchTime"):
             return
         try:
             asked_ms = self._now_ms()
-            told_ms = await self._client.fetch_time()
+            told_ms = await self.client.fetch_time()
             if told_ms:
                 self.clock.seed(int(told_ms) - (asked_ms + self._now_ms()) // 2)
         except Exception as error:
@@ -205,7 +175,6 @@ class Session:
     def _check(self, watches: list[asyncio.Future[Any]]) -> None:
         """What is to be done now; Lost if the connection is not to be kept."""
         for watch in watches:
-            # A watch ends with its first trade, and says only that; the taps bring the trades.
             if watch.done() and not watch.cancelled() and (error := watch.exception()):
                 raise Lost(str(error).partition("\n")[0][:200] or type(error).__name__)
         if self._lost:
@@ -221,8 +190,7 @@ class Session:
             if self._pulses[market].is_silent(now_s):
                 self._pulses[market].reconnected(now_s)
                 raise Lost(f"{market.name} has been silent for too long")
-            if market not in self._healing:
-                self._heal_if_needed(market, lane, now_s)
+            self._mender.see_to(market, lane, now_s)
 
     def _connected(self) -> None:
         self.is_connected, self.state = True, "connected"
@@ -236,10 +204,7 @@ class Session:
         self.is_connected, self.state = False, f"reconnecting ({reason})"
         for lane in self.lanes.values():
             lane.is_open = False
-        for task in self._healing.values():
-            task.cancel()
-        self._healing.clear()
-        self._holes.clear()
+        self._mender.stop()
 
     # ---- what comes in
 
@@ -248,7 +213,7 @@ class Session:
 
     def _silent_for_s(self) -> float:
         """How long ago the connection was last known to live: by a frame, or by an answer to a ping."""
-        pong_ms = max((client.lastPong or 0 for client in self._client.clients.values()), default=0)
+        pong_ms: int = self.client.last_pong_ms()
         return min(time.monotonic() - self._heard_s, max(0.0, (wall_clock_ms() - pong_ms) / 1_000))
 
     def _take(self, name: str, trade: dict[str, Any]) -> None:
@@ -262,13 +227,13 @@ class Session:
         try:
             tick = read_tick(trade, self._flip, needs_number=lane.is_dense)
         except InvalidTrade as error:
-            self._reject(market, error, trade)
+            self._reports.bad_trade(market, error, trade)
             return
         try:
             check_received(tick.event_time_ms, max(now_ms, self.clock.exchange_ms(now_ms)))
         except InvalidTrade as error:
             self.clock.refused(tick.event_time_ms, now_ms)
-            self._reject(market, error, trade)
+            self._reports.bad_trade(market, error, trade)
             return
         self.clock.add(tick.event_time_ms, now_ms)
         lane.take((tick,))
@@ -276,111 +241,9 @@ class Session:
         if self._held() > TOO_MANY_HELD:
             self._note_lost("too many trades wait to be written")
 
-    def _reject(self, market: Market, error: InvalidTrade, trade: Any) -> None:
-        record = trade.get("info", trade) if isinstance(trade, dict) else trade
-        self._reports.rejected.append(Rejected(error.reason, market.key, _text(record)))
-
     def _bad_frame(self, error: Exception, frame: Any) -> None:
         if not self._lost:
-            self._reports.rejected.append(
-                Rejected("frame could not be read", f"{self.exchange} {type(error).__name__}", _text(frame))
-            )
+            self._reports.bad_frame(self.exchange, error, frame)
 
     def _note_lost(self, reason: str) -> None:
         self._lost = self._lost or reason or "the connection ended"
-
-    # ---- healing
-
-    def _heal_if_needed(self, market: Market, lane: Lane, now_s: float) -> None:
-        if not lane.is_open:
-            self._start(market, self._open(market, lane))
-            return
-        hole = lane.hole()
-        known = self._holes.get(market)
-        if hole is None:
-            self._holes.pop(market, None)
-        elif known is None or known[0].from_id != hole.from_id:
-            self._holes[market] = hole, now_s
-        elif now_s - known[1] > GRACE_S:
-            self._start(market, self._fill(market, lane, hole))
-
-    def _start(self, market: Market, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self._healing[market] = task
-        task.add_done_callback(lambda _: self._healing.pop(market, None))
-
-    async def _open(self, market: Market, lane: Lane) -> None:
-        """After the start or a new connection: fetch what is missing up to what the stream brings."""
-        place, now_ms = lane.place, self._exchange_ms(lane)
-        if place is not None and now_ms - place.event_time_ms <= HEAL_MS:
-            await self._go_on(market, lane, place)
-        else:
-            lane.forget()
-            await self._begin(market, lane, now_ms, place)
-        lane.is_open = True
-
-    def _exchange_ms(self, lane: Lane) -> int:
-        """What the exchange's clock shows, as far as anybody has told."""
-        newest_ms = lane.newest_waiting_ms()
-        if self.clock.offset_ms is None and newest_ms:
-            return newest_ms
-        return max(newest_ms, self.clock.exchange_ms(self._now_ms()))
-
-    async def _begin(self, market: Market, lane: Lane, now_ms: int, before: Place | None) -> None:
-        """Begin with the minute in progress; what lies before it is the exchange's history."""
-        minute_ms = Interval.M1.open_time(now_ms)
-        lane.leave_out(minute_ms)
-        first = lane.first_waiting()
-        to_id = first.trade_id - 1 if first and lane.is_dense else None
-        found, why = await self._fetched(market, Hole(None, to_id, minute_ms, now_ms))
-        lane.take(found)
-        begins_ms = max(minute_ms, lane.oldest_ms(now_ms))
-        lane.leave_out(minute_ms)
-        lane.begin()
-        # Without what came before, the windows of the hour are not whole. Not so those of before a
-        # stop: the gap begins with it.
-        from_ms = before.event_time_ms if before else Interval.H1.open_time(minute_ms)
-        if from_ms < begins_ms:
-            self._gap(
-                market,
-                from_ms,
-                begins_ms - 1,
-                why or ("the feed was stopped" if before else "the feed began here"),
-            )
-
-    async def _go_on(self, market: Market, lane: Lane, place: Place) -> None:
-        from_id = place.trade_id + 1 if lane.is_dense else None
-        found, why = await self._fetched(market, Hole(from_id, None, place.event_time_ms, None))
-        lane.take(found)
-        if lane.is_dense:
-            return  # ids will tell what is missing still
-        reaches_ms = min((tick.event_time_ms for tick in found), default=lane.newest_waiting_ms())
-        if reaches_ms > place.event_time_ms:
-            self._gap(
-                market, place.event_time_ms + 1, reaches_ms - 1, why or "the exchange gives no older trades"
-            )
-
-    async def _fill(self, market: Market, lane: Lane, hole: Hole) -> None:
-        found, why = await self._fetched(market, hole)
-        lane.take(found)
-        left = lane.hole()
-        if left is None or left.to_id is None or hole.to_id is None or left.to_id > hole.to_id:
-            return
-        self._gap(market, left.from_ms, left.to_ms or left.from_ms, why or "the exchange does not list them")
-        lane.skip(hole)
-
-    async def _fetched(self, market: Market, hole: Hole) -> tuple[list[Tick], str]:
-        """What could be had, and why not more."""
-        try:
-            return await self._healer.fetch(market, hole), ""
-        except CandlecastError as error:
-            return [], str(error)
-
-    def _gap(self, market: Market, from_ms: int, to_ms: int, reason: str) -> None:
-        gap = Gap(market.symbol, from_ms, max(from_ms, to_ms), f"{market.exchange}: {reason}", self._now_ms())
-        log.warning("gap in %s from %d to %d: %s", *gap[:4])
-        self._reports.gaps.append(gap)
-
-
-def _text(record: Any) -> str:
-    return repr(record)[:1_000]
