@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from pipeline.errors import CandlecastError, InvalidTrade, SettingsError
@@ -52,7 +52,7 @@ class Session:
     def __init__(
         self,
         exchange: str,
-        places: dict[str, Place],
+        places: Mapping[str, Place],
         reports: Reports,
         *,
         relay: str | None = None,
