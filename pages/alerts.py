@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import session
 from dashboard.alerts import alert_list
 from dashboard.components import masthead
-from pipeline.market import AlertType, Severity
+from pipeline.alert import AlertType, Severity
 
 with st.sidebar:
     symbols = st.multiselect("Symbols", session.symbols(), key="of", bind="query-params", placeholder="All")

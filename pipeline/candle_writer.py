@@ -20,6 +20,7 @@ from typing import Any, Final, cast
 import redis
 
 from pipeline import fold, keys
+from pipeline.alert import Alert
 from pipeline.alerts import writer as alert_writer
 from pipeline.errors import CandlecastError
 from pipeline.intake import Batch
@@ -28,7 +29,6 @@ from pipeline.market import (
     PRICE_DECIMALS,
     QUANTITY_DECIMALS,
     QUOTE_DECIMALS,
-    Alert,
     Interval,
     candle_json,
     decimal_text,

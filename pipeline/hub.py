@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
-from pipeline.market import INTERVALS, Alert
+from pipeline.alert import Alert
+from pipeline.market import INTERVALS
 from pipeline.update import Pair, Position, Update
 
 __all__ = ["NOWHERE", "Gap", "Hub", "Known", "Pair", "Position", "Update", "follows"]

@@ -1,4 +1,4 @@
-"""The nouns of the field: Trade, Candle, Interval, Alert, with their JSON and CSV forms.
+"""The nouns of the field: Trade, Candle, Interval, with their JSON and CSV forms.
 
 Prices and quantities are exact: :class:`~decimal.Decimal` at the borders, and inside the fold
 integers in units of 10**-PRICE_DECIMALS and 10**-QUANTITY_DECIMALS. Times are milliseconds since
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Final
 
-from pipeline.errors import InvalidAlert, InvalidCandle, InvalidTrade
+from pipeline.errors import InvalidCandle, InvalidTrade
 
 PRICE_DECIMALS: Final = 10
 """Ten, not eight: the cheapest coins are quoted to 1e-10. Prices end at 922,337,203 (63 bits)."""
@@ -78,9 +78,14 @@ class Side(enum.IntEnum):
     BUY = 1
 
 
+def is_symbol(symbol: object) -> bool:
+    """Whether it is upper-case letters, digits and ``._@-``, 1 to 20."""
+    return isinstance(symbol, str) and _SYMBOL.fullmatch(symbol) is not None
+
+
 def check_symbol(symbol: str) -> str:
     """``symbol`` itself, or InvalidTrade: upper-case letters, digits and ``._@-``, 1 to 20."""
-    if not isinstance(symbol, str) or not _SYMBOL.fullmatch(symbol):
+    if not is_symbol(symbol):
         raise InvalidTrade("symbol is not 1 to 20 of A-Z 0-9 . _ @ -", symbol)
     return symbol
 
@@ -148,6 +153,16 @@ def decimal_text(units: int, decimals: int) -> str:
     sign = "-" if units < 0 else ""
     digits = f"{fraction:0{decimals}d}".rstrip("0")
     return f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"
+
+
+def json_number(value: object) -> Decimal:
+    """What json, with Decimal for floats, has read as a number; TypeError.
+
+    Text, true, and the NaN and Infinity that Python's json lets through are none.
+    """
+    if type(value) is not int and not isinstance(value, Decimal):
+        raise TypeError(f"not a number: {value!r:.100}")
+    return Decimal(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +241,7 @@ class Candle:
         volumes = (self.volume, self.quote_volume, self.taker_buy_volume)
         counts = (self.trade_count, self.epoch, self.seq, self.published_at_ms)
         return (
-            isinstance(self.symbol, str)
-            and _SYMBOL.fullmatch(self.symbol) is not None
+            is_symbol(self.symbol)
             and type(self.open_time_ms) is int
             and 0 <= self.open_time_ms < LATEST_MS
             and all(_is_written_out(number) for number in (*prices, *volumes))
@@ -267,7 +281,7 @@ class Candle:
                 symbol=fields["symbol"],
                 interval=Interval(fields["interval"]),
                 open_time_ms=fields["open_time_ms"],
-                **{name: _exact_number(fields[name]) for name in _DECIMAL_FIELDS},
+                **{name: json_number(fields[name]) for name in _DECIMAL_FIELDS},
                 trade_count=fields["trade_count"],
                 is_closed=fields["is_closed"],
                 epoch=fields.get("epoch", 0),
@@ -290,13 +304,6 @@ class Candle:
             *(format(getattr(self, name), "f") for name in _DECIMAL_FIELDS),
             str(self.trade_count),
         ]
-
-
-def _exact_number(value: object) -> Decimal:
-    """A JSON number; text, true, and the NaN and Infinity that Python's json lets through are none."""
-    if type(value) is not int and not isinstance(value, Decimal):
-        raise TypeError(f"not a number: {value!r:.100}")
-    return Decimal(value)
 
 
 def _is_written_out(number: object) -> bool:
@@ -339,110 +346,3 @@ def candle_json(
         f'"is_closed":{"true" if is_closed else "false"},"epoch":{epoch},"seq":{seq},'
         f'"published_at_ms":{published_at_ms}}}'
     )
-
-
-class AlertType(enum.Enum):
-    """What an alert is about; ``docs/alerts.md`` has the rules."""
-
-    PRICE_SPIKE = "PRICE_SPIKE"
-    PRICE_DROP = "PRICE_DROP"
-    VOLUME_SURGE = "VOLUME_SURGE"
-    BREAKOUT = "BREAKOUT"
-    VOLATILITY = "VOLATILITY"
-    STALE = "STALE"
-
-
-class Severity(enum.IntEnum):
-    """They compare by their weight; in JSON stands the name."""
-
-    LOW = 1
-    MEDIUM = 2
-    HIGH = 3
-
-
-_ALERT_ID: Final = re.compile(r"[A-Za-z0-9._@:-]{1,80}")
-_MESSAGE_LENGTH: Final = 300
-_ALERT_BYTES: Final = 4_000
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """Something happened in one window of one symbol.
-
-    ``id`` is the same however often the same trades are folded. ``open_price`` and ``close_price``
-    are those of the window's candle, ``price_change_percent`` what lies between them, cut off (never
-    rounded up) after four decimals. ``triggered_at_ms`` is event time: the end of the window, or,
-    while ``provisional``, the newest trade of the candle that was still forming.
-    """
-
-    id: str
-    symbol: str
-    alert_type: AlertType
-    severity: Severity
-    price_change_percent: Decimal
-    open_price: Decimal
-    close_price: Decimal
-    window_start_ms: int
-    window_end_ms: int
-    triggered_at_ms: int
-    message: str
-    provisional: bool = False
-
-    def __post_init__(self) -> None:
-        times = (self.window_start_ms, self.window_end_ms, self.triggered_at_ms)
-        numbers = (self.price_change_percent, self.open_price, self.close_price)
-        is_sound = (
-            isinstance(self.id, str)
-            and _ALERT_ID.fullmatch(self.id)
-            and isinstance(self.symbol, str)
-            and _SYMBOL.fullmatch(self.symbol)
-            and all(type(time_ms) is int and 0 <= time_ms <= LATEST_MS for time_ms in times)
-            and self.window_start_ms <= self.window_end_ms
-            and all(number.is_finite() and abs(number.adjusted()) < 40 for number in numbers)
-            and isinstance(self.message, str)
-            and len(self.message) <= _MESSAGE_LENGTH
-            and type(self.provisional) is bool
-        )
-        if not is_sound:
-            raise InvalidAlert(f"not an alert (a field has the wrong type or value): {self!r:.400}")
-
-    def to_json(self) -> str:
-        """The contract's JSON: numbers carry the exact decimal digits."""
-        return (
-            f'{{"id":"{self.id}","symbol":"{self.symbol}","alert_type":"{self.alert_type.value}",'
-            f'"severity":"{self.severity.name}","price_change_percent":{self.price_change_percent:f},'
-            f'"open_price":{self.open_price:f},"close_price":{self.close_price:f},'
-            f'"window_start_ms":{self.window_start_ms},"window_end_ms":{self.window_end_ms},'
-            f'"triggered_at_ms":{self.triggered_at_ms},"message":{json.dumps(self.message)},'
-            f'"provisional":{"true" if self.provisional else "false"}}}'
-        )
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Alert:
-        """Read the contract's JSON; InvalidAlert if it is not one."""
-        if len(text) > _ALERT_BYTES:
-            raise InvalidAlert(f"not an alert (longer than {_ALERT_BYTES} bytes): {text!r:.200}")
-        try:
-            fields: dict[str, Any] = json.loads(text, parse_float=Decimal)
-            return cls(
-                id=fields["id"],
-                symbol=fields["symbol"],
-                alert_type=AlertType(fields["alert_type"]),
-                severity=Severity[fields["severity"]],
-                price_change_percent=_number(fields["price_change_percent"]),
-                open_price=_number(fields["open_price"]),
-                close_price=_number(fields["close_price"]),
-                window_start_ms=fields["window_start_ms"],
-                window_end_ms=fields["window_end_ms"],
-                triggered_at_ms=fields["triggered_at_ms"],
-                message=fields["message"],
-                provisional=fields["provisional"],
-            )
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise InvalidAlert(f"not an alert ({error!r:.200}): {text!r:.200}") from None
-
-
-def _number(value: object) -> Decimal:
-    if type(value) is not int and not isinstance(value, Decimal):  # true is an int, NaN a float
-        raise ValueError(f"not a number: {value!r:.100}")
-    return Decimal(value)

@@ -13,11 +13,12 @@ from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import ValueState, ValueStateDescriptor
 
 from pipeline import fold
+from pipeline.alert import Alert
 from pipeline.alerts.rules import Rules
 from pipeline.alerts.watch import Watch
 from pipeline.candle_writer import Revisions
 from pipeline.intake import Batch
-from pipeline.market import INTERVALS, Alert, Interval
+from pipeline.market import INTERVALS, Interval
 from pipeline.past import Past
 
 WIDE_GAP_S: Final = 0.5

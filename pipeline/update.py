@@ -9,8 +9,9 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from pipeline.alert import Alert
 from pipeline.errors import InvalidAlert, InvalidCandle, InvalidTrade
-from pipeline.market import INTERVALS, LATEST_MS, Alert, check_symbol
+from pipeline.market import INTERVALS, LATEST_MS, check_symbol
 
 log = logging.getLogger(__name__)
 

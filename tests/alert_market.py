@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import fold
+from pipeline.alert import Alert
 from pipeline.alerts.rules import Rules
 from pipeline.alerts.watch import Watch
 from pipeline.arrivals import Position
 from pipeline.entry import RECORD, Records, encode
 from pipeline.fold import Windows
 from pipeline.intake import Intake
-from pipeline.market import PRICE_DECIMALS, QUANTITY_DECIMALS, Alert, scale
+from pipeline.market import PRICE_DECIMALS, QUANTITY_DECIMALS, scale
 from pipeline.settings import Settings
 
 SYMBOL = "BTC-USD"

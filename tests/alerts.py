@@ -8,7 +8,7 @@ from typing import Any
 import redis
 
 from pipeline import keys
-from pipeline.market import Alert, AlertType, Severity
+from pipeline.alert import Alert, AlertType, Severity
 from tests.candles import MINUTE, T0
 
 

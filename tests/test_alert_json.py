@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.alert import Alert, AlertType, Severity
 from pipeline.errors import InvalidAlert
 from pipeline.gateway.frames import ALERT_SCHEMA
-from pipeline.market import Alert, AlertType, Severity
 from tests.alerts import alert
 
 TEXT = alert().to_json()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.alert import Alert, AlertType, Severity
 from pipeline.entry import Records
-from pipeline.market import PRICE_DECIMALS, Alert, AlertType, Severity
+from pipeline.market import PRICE_DECIMALS
 from tests import alert_market
 from tests.alert_market import DROP, MINUTE, SILENT, SPIKE, START_MS, SURGE
 

@@ -17,11 +17,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline import fold
+from pipeline.alert import Alert, AlertType, Severity
 from pipeline.alerts import rules as rule
 from pipeline.alerts.past import Past
 from pipeline.alerts.rules import Minute, Rules
 from pipeline.alerts.watch import Hole, Watch
-from pipeline.market import PRICE_DECIMALS, Alert, AlertType, Severity, decimal_text
+from pipeline.market import PRICE_DECIMALS, decimal_text
 from pipeline.settings import Settings
 
 T0 = 1_700_000_000_000 // 3_600_000 * 3_600_000

@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from pipeline import keys
+from pipeline.alert import Alert
 from pipeline.hub import ALERTS_KEPT, Hub
-from pipeline.market import Alert
 from pipeline.store import Store
 from pipeline.subscriber import Subscriber
 from tests.alerts import alert, publish_alerts

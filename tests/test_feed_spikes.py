@@ -10,6 +10,7 @@ import pytest
 from test_feed_simulator import NOW_MS, SETTINGS, START, SYMBOLS, Clock, seconds
 
 from pipeline import keys
+from pipeline.alert import Alert
 from pipeline.alerts.rules import Rules
 from pipeline.alerts.watch import Watch
 from pipeline.entry import Records
@@ -17,7 +18,7 @@ from pipeline.feed import spikes
 from pipeline.feed.market_model import Market, load
 from pipeline.feed.spikes import Spike
 from pipeline.fold import Windows, fold_trades, no_partials
-from pipeline.market import INTERVALS, Alert
+from pipeline.market import INTERVALS
 from pipeline.settings import Settings
 
 HOURS = 2

@@ -15,8 +15,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from pipeline import keys
+from pipeline.alert import Alert, AlertType, Severity
 from pipeline.gateway import Limits, frames
-from pipeline.market import Alert, AlertType, Severity
 from pipeline.settings import Settings
 from tests.alerts import alert, publish_alerts
 from tests.candles import MINUTE, T0, candle, publish, wait_until

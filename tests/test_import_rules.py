@@ -60,6 +60,7 @@ def pipeline(name: str) -> Path:
         ("errors", set()),
         ("keys", set()),
         ("market", {"pipeline.errors"}),
+        ("alert", {"pipeline.errors", "pipeline.market"}),
         ("settings", {"pipeline.errors", "pipeline.market"}),
         ("fold", {"pipeline.market"}),
     ],

@@ -23,11 +23,11 @@ import pytest
 import redis
 
 from pipeline import keys
+from pipeline.alert import Alert
 from pipeline.alerts.delivery import Delivery, NotDelivered, Patience, key_of
 from pipeline.alerts.webhook import Webhook
 from pipeline.embedded import COMMANDS, Embedded, commands_of
 from pipeline.errors import SettingsError
-from pipeline.market import Alert
 from pipeline.settings import Settings
 from tests.alerts import alert, publish_alerts
 from tests.candles import wait_until

@@ -18,7 +18,7 @@ from typing import Final
 
 import certifi
 
-from pipeline.market import Alert
+from pipeline.alert import Alert
 
 # It names the address of what it tries again.
 logging.getLogger("urllib3").setLevel(logging.ERROR)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from pipeline.alert import AlertType, Severity
 from pipeline.alerts.past import Past
-from pipeline.market import PRICE_DECIMALS, QUANTITY_DECIMALS, AlertType, Severity, decimal_text
+from pipeline.market import PRICE_DECIMALS, QUANTITY_DECIMALS, decimal_text
 from pipeline.settings import Settings
 
 MEDIUM_MOVE_PERCENT: Final = 7

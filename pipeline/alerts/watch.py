@@ -15,10 +15,11 @@ from typing import Final
 import numpy as np
 
 from pipeline import fold
+from pipeline.alert import Alert
 from pipeline.alerts import rules as rule
 from pipeline.alerts.past import Past
 from pipeline.alerts.rules import Finding, Minute, Rules
-from pipeline.market import PRICE_DECIMALS, Alert, Interval, decimal_text
+from pipeline.market import PRICE_DECIMALS, Interval, decimal_text
 
 Hole = tuple[int, int]
 """(from, to) in ms: the stream says nothing of this time, of no symbol."""

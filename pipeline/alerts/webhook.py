@@ -15,9 +15,9 @@ from typing import Any, Final
 import redis
 
 from pipeline import keys
+from pipeline.alert import Alert
 from pipeline.alerts.delivery import Delivery, NotDelivered
 from pipeline.errors import InvalidAlert
-from pipeline.market import Alert
 from pipeline.retry import Backoff, is_outage
 
 log = logging.getLogger(__name__)

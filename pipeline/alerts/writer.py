@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from pipeline import keys
-from pipeline.market import Alert
+from pipeline.alert import Alert
 
 KEPT: Final = 10_000
 """Alerts kept in the stream."""

@@ -8,12 +8,12 @@ from typing import Final
 from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket
 
+from pipeline.alert import Alert, AlertType
 from pipeline.errors import InvalidAlert
 from pipeline.gateway import doors, frames
 from pipeline.gateway.client import Client
 from pipeline.gateway.endpoint import Endpoint
 from pipeline.gateway.fanout import ALL, alerts_channel, note
-from pipeline.market import Alert, AlertType
 from pipeline.store import Store
 
 INITIAL: Final = 50

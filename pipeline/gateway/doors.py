@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, QueryParams
 
+from pipeline.alert import AlertType, Severity
 from pipeline.errors import CandlecastError, InvalidTrade
-from pipeline.market import INTERVALS, LATEST_MS, AlertType, Interval, Severity, check_symbol
+from pipeline.market import INTERVALS, LATEST_MS, Interval, check_symbol
 from pipeline.update import Position
 
 SUBPROTOCOL: Final = "candlecast"

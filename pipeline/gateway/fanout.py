@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
+from pipeline.alert import Alert, Severity
 from pipeline.gateway import frames
 from pipeline.gateway.client import Client, Sending
 from pipeline.gateway.limits import Limits
@@ -21,7 +22,6 @@ from pipeline.gateway.metrics import Metrics
 from pipeline.gateway.slots import Slot, Slots
 from pipeline.gateway.wire import Frame
 from pipeline.hub import Gap, Hub
-from pipeline.market import Alert, Severity
 from pipeline.update import Pair, Update
 
 ALL: Final = "ALL"

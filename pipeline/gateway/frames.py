@@ -11,8 +11,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+from pipeline.alert import Alert, AlertType, Severity
 from pipeline.gateway.wire import Frame
-from pipeline.market import INTERVALS, Alert, AlertType, Severity
+from pipeline.market import INTERVALS
 from pipeline.update import Position, Update
 
 MODE: Final = "event_driven_pubsub"

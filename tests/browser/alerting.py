@@ -10,7 +10,8 @@ from pathlib import Path
 import redis
 
 from pipeline import keys
-from pipeline.market import Alert, AlertType, Interval, Severity
+from pipeline.alert import Alert, AlertType, Severity
+from pipeline.market import Interval
 from tests.browser.market import Market, now_ms
 from tests.browser.running import AppServer, RedisServer
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from pipeline.market import Alert, AlertType, Severity
+from pipeline.alert import Alert, AlertType, Severity
 from tests.browser.alerting import Still, alert, write
 from tests.browser.running import RedisServer, open_page
 from tests.browser.test_live_page import chart
@@ -243,6 +243,7 @@ def test_a_toast_and_the_bell_fit_a_phone(page: Page, still: Still) -> None:
     still.write(fired)
     bell(page).click()
     for part in (toast_of(page, fired), page.locator(".cc-bell-panel"), bell(page)):
+        part.evaluate("part => Promise.all(part.getAnimations().map(each => each.finished))")
         box = part.bounding_box()
         assert box and box["x"] >= 0 and box["x"] + box["width"] <= 390
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 390

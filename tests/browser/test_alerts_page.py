@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from pipeline.market import Alert, AlertType, Severity
+from pipeline.alert import Alert, AlertType, Severity
 from tests.browser.alerting import Still, alert, final, shown
 from tests.browser.live import chart, open_live
 from tests.browser.market import now_ms

@@ -15,8 +15,8 @@ import pytest
 import redis
 
 from pipeline import keys
+from pipeline.alert import Alert, AlertType
 from pipeline.embedded import COMMANDS, Embedded
-from pipeline.market import Alert, AlertType
 from pipeline.settings import Settings
 from tests import alert_market
 from tests.integration import processes
