@@ -35,7 +35,7 @@ class AlertFeed extends EventTarget {
 
   #read(frame) {
     if (frame.type === "initial_data") this.#snapshot([frame.data ?? []].flat());
-    else if (frame.type === "alert") this.#take(frame.data, false);
+    else if (frame.type === "alert") this.#take({ ...frame.data, heard_ms: Date.now() }, false);
     this.#changed();
   }
 

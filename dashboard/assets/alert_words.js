@@ -50,10 +50,14 @@ export function clock(timeMs, local, nowMs = Date.now()) {
   return `${then.slice(0, 10) === now.slice(0, 10) ? "" : `${day}, `}${then.slice(11, 19)}`;
 }
 
-/** What a provisional alert is: its candle goes on, or it closed without keeping the move. */
+/**
+ * What a provisional alert is: its candle goes on, or it closed without keeping the move. What is left of
+ * the candle counts from when we heard of it: a replay's event times are long past.
+ */
 export function standing(alert, nowMs = Date.now()) {
   if (!alert.provisional) return "";
-  return nowMs > alert.window_end_ms + 10_000 ? "not kept" : "provisional";
+  const leftMs = alert.window_end_ms - alert.triggered_at_ms;
+  return nowMs > (alert.heard_ms ?? alert.triggered_at_ms) + leftMs + 10_000 ? "not kept" : "provisional";
 }
 
 /** An element with a class and text; the text is never read as HTML. */
