@@ -24,9 +24,10 @@ from typing import Any
 import redis
 
 from pipeline import keys
+from pipeline.candle import candle_json
 from pipeline.embedded import Embedded
 from pipeline.hub import Hub
-from pipeline.market import Interval, candle_json
+from pipeline.market import Interval
 from pipeline.settings import Settings
 from pipeline.subscriber import Subscriber
 

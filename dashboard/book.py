@@ -14,8 +14,9 @@ from typing import Final
 
 from dashboard.chart import bar
 from dashboard.indicators import Bar
+from pipeline.candle import Candle
 from pipeline.hub import Hub, Update
-from pipeline.market import Candle, Interval
+from pipeline.market import Interval
 from pipeline.store import Store
 
 MINUTES: Final = 121

@@ -14,7 +14,8 @@ from typing import Any, Final, Literal
 
 from dashboard.indicators import Bar, Indicator, heikin_ashi
 from dashboard.theme import Palette
-from pipeline.market import Candle, Interval
+from pipeline.candle import Candle
+from pipeline.market import Interval
 
 ChartType = Literal["candles", "heikin-ashi", "line"]
 CHART_TYPES: Final[tuple[ChartType, ...]] = ("candles", "heikin-ashi", "line")

@@ -22,7 +22,7 @@ from dashboard.services import services
 from dashboard.session import Series
 from dashboard.text import compact, price, significant_places
 from dashboard.theme import GREEN_RED, Palette
-from pipeline.market import Candle
+from pipeline.candle import Candle
 
 _SHIM: Final = """
 export default async function (component) {{

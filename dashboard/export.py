@@ -11,8 +11,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from dashboard.services import services
+from pipeline.candle import CSV_HEADER, Candle
 from pipeline.errors import InvalidTrade
-from pipeline.market import CSV_HEADER, Candle, Interval, check_symbol
+from pipeline.market import Interval, check_symbol
 from pipeline.retry import RETRYABLE
 
 _MOST: Final = 100_000

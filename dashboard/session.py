@@ -21,8 +21,9 @@ from dashboard.mailbox import Mail, Mailbox
 from dashboard.services import services
 from dashboard.statistics import Statistics
 from dashboard.text import decimals
+from pipeline.candle import Candle
 from pipeline.hub import Update
-from pipeline.market import Candle, Interval
+from pipeline.market import Interval
 from pipeline.retry import RETRYABLE
 from pipeline.store import Store
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
 
-from pipeline.market import Candle
+from pipeline.candle import Candle
 
 MINUS: Final = "\u2212"
 _QUOTES: Final = ("USDT", "USDC", "FDUSD", "BUSD", "USD", "EUR")

@@ -14,7 +14,7 @@ Who may import whom (held by ``tests/test_import_rules.py``):
 
 * ``market``, ``keys``, ``errors``, ``settings`` import nothing of ours but ``errors``
   (``settings`` also reads the intervals' names from ``market``);
-* ``alert`` imports only ``market`` and ``errors``;
+* ``candle`` and ``alert`` import only ``market`` and ``errors``;
 * ``fold`` imports only ``market`` and does no I/O, reads no clock, knows no Flink;
 * pyflink is imported in ``job``, ``source``, ``rollup`` and ``sink`` only;
 * streamlit is imported in ``app.py``, ``pages/`` and ``dashboard/`` only, and nothing in

@@ -22,17 +22,10 @@ import redis
 from pipeline import fold, keys
 from pipeline.alert import Alert
 from pipeline.alerts import writer as alert_writer
+from pipeline.candle import candle_json
 from pipeline.errors import CandlecastError
 from pipeline.intake import Batch
-from pipeline.market import (
-    INTERVALS,
-    PRICE_DECIMALS,
-    QUANTITY_DECIMALS,
-    QUOTE_DECIMALS,
-    Interval,
-    candle_json,
-    decimal_text,
-)
+from pipeline.market import INTERVALS, PRICE_DECIMALS, QUANTITY_DECIMALS, QUOTE_DECIMALS, Interval, decimal_text
 from pipeline.past import order
 from pipeline.retry import Backoff, Connects, until_done
 

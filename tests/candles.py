@@ -10,7 +10,8 @@ from typing import Any
 import redis
 
 from pipeline import keys
-from pipeline.market import Interval, candle_json
+from pipeline.candle import candle_json
+from pipeline.market import Interval
 from pipeline.update import Update, read_update
 
 T0 = 1_700_000_040_000

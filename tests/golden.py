@@ -12,15 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline import fold
-from pipeline.market import (
-    INTERVALS,
-    PRICE_DECIMALS,
-    QUANTITY_DECIMALS,
-    QUOTE_DECIMALS,
-    Candle,
-    Interval,
-    scale,
-)
+from pipeline.candle import Candle
+from pipeline.market import INTERVALS, PRICE_DECIMALS, QUANTITY_DECIMALS, QUOTE_DECIMALS, Interval, scale
 
 
 class Deal(NamedTuple):

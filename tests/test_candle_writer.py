@@ -13,9 +13,10 @@ import pytest
 import redis
 
 from pipeline import keys
+from pipeline.candle import Candle
 from pipeline.candle_writer import CANDLES_A_TRANSACTION, LATEST_TTL_S, CandleWriter
 from pipeline.entry import END_OF_STREAM
-from pipeline.market import INTERVALS, Candle
+from pipeline.market import INTERVALS
 from tests.golden import Deal, golden, golden_candle
 from tests.redis_server import RedisServer
 from tests.test_intake import NAMES, T0, fields

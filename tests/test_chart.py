@@ -6,7 +6,8 @@ import pytest
 from dashboard.chart import CHART_TYPES, View, bar, figure, fill_gaps, plotly_time
 from dashboard.indicators import Indicator
 from dashboard.theme import GREEN_RED
-from pipeline.market import Candle, Interval
+from pipeline.candle import Candle
+from pipeline.market import Interval
 
 MINUTE = 60_000
 START = 1_700_000_040_000 // MINUTE * MINUTE

@@ -11,11 +11,12 @@ import pytest
 import redis
 
 from pipeline import keys
+from pipeline.candle import CSV_HEADER, candle_json
 from pipeline.cli import main
 from pipeline.cli.export import write_csv
 from pipeline.cli.progress import Progress
 from pipeline.errors import InputFileError
-from pipeline.market import CSV_HEADER, Interval, candle_json
+from pipeline.market import Interval
 from pipeline.settings import Settings, without_secret
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,9 +11,10 @@ import pytest
 import redis
 
 from pipeline import keys
+from pipeline.candle import Candle
 from pipeline.feed.exchange.history import candle_text, compare
 from pipeline.gap import Gap
-from pipeline.market import Candle, Interval
+from pipeline.market import Interval
 from pipeline.store import Store
 from tests.candles import wait_until
 from tests.exchange.running import Running, recorded_exchange

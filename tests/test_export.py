@@ -1,5 +1,6 @@
 from dashboard.export import candles_csv
-from pipeline.market import CSV_HEADER, Candle, Interval, candle_json
+from pipeline.candle import CSV_HEADER, Candle, candle_json
+from pipeline.market import Interval
 
 
 def test_the_csv_keeps_digits_that_a_float_would_lose() -> None:

@@ -8,9 +8,10 @@ import pytest
 import redis
 
 from pipeline import keys
+from pipeline.candle import Candle
 from pipeline.errors import InvalidEntry
 from pipeline.gap import Agreement, Gap
-from pipeline.market import Candle, Interval
+from pipeline.market import Interval
 from pipeline.merging import merged
 from pipeline.store import Store
 from tests.candles import MINUTE, T0, candle, publish

@@ -60,6 +60,7 @@ def pipeline(name: str) -> Path:
         ("errors", set()),
         ("keys", set()),
         ("market", {"pipeline.errors"}),
+        ("candle", {"pipeline.errors", "pipeline.market"}),
         ("alert", {"pipeline.errors", "pipeline.market"}),
         ("settings", {"pipeline.errors", "pipeline.market"}),
         ("fold", {"pipeline.market"}),
@@ -94,9 +95,12 @@ def test_the_pipeline_never_imports_the_dashboard() -> None:
             assert not wrong, path
 
 
-def test_the_chart_imports_only_the_market_of_ours_and_does_no_input_or_output() -> None:
+def test_the_chart_imports_only_the_market_and_the_candle_of_ours_and_does_no_input_or_output() -> None:
     chart = ROOT / "dashboard" / "chart.py"
-    assert {name for name in ours(chart) if name.startswith("pipeline")} <= {"pipeline.market"}
+    assert {name for name in ours(chart) if name.startswith("pipeline")} <= {
+        "pipeline.market",
+        "pipeline.candle",
+    }
     assert not theirs(chart) & {"redis", "streamlit", "socket", "os", "subprocess", "threading"}
 
 

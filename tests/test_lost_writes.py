@@ -10,10 +10,11 @@ import pytest
 import redis
 
 from pipeline import keys, past
+from pipeline.candle import Candle
 from pipeline.candle_writer import LostWrites
 from pipeline.entry import END_OF_STREAM
 from pipeline.feed.stream import TradeWriter
-from pipeline.market import INTERVALS, Candle
+from pipeline.market import INTERVALS
 from pipeline.settings import Settings
 from tests.feeding import RedisServer
 from tests.golden import Deal, golden, golden_candle

@@ -12,14 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.candle import CSV_HEADER, Candle
 from pipeline.errors import InvalidCandle, InvalidTrade
 from pipeline.market import (
-    CSV_HEADER,
     EARLIEST_MS,
     INTERVALS,
     LATEST_MS,
     PRICE_DECIMALS,
-    Candle,
     Interval,
     Side,
     Trade,

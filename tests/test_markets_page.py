@@ -11,8 +11,9 @@ from dashboard.markets import comparison, market_row, treemap
 from dashboard.text import compact, decimals, pair, percent, significant_places
 from dashboard.theme import GREEN_RED
 from pipeline import keys
+from pipeline.candle import Candle
 from pipeline.hub import Hub, Update
-from pipeline.market import Candle, Interval
+from pipeline.market import Interval
 from pipeline.store import Store
 
 MINUTE, QUARTER, HOUR = 60_000, 900_000, 3_600_000

@@ -5,8 +5,9 @@ import redis
 
 from dashboard.session import Mailbox, Series
 from pipeline import keys
+from pipeline.candle import Candle
 from pipeline.hub import Gap, Hub, Update
-from pipeline.market import Candle, Interval
+from pipeline.market import Interval
 from pipeline.store import Store
 
 MINUTE = 60_000

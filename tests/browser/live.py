@@ -8,7 +8,7 @@ import redis
 from playwright.sync_api import Page
 
 from pipeline import keys
-from pipeline.market import Candle
+from pipeline.candle import Candle
 from tests.browser.running import open_page
 
 CHART = "document.querySelector('.cc-chart').chart"

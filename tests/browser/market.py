@@ -14,7 +14,8 @@ from decimal import Decimal
 import redis
 
 from pipeline import keys
-from pipeline.market import INTERVALS, Candle, Interval
+from pipeline.candle import Candle
+from pipeline.market import INTERVALS, Interval
 
 START = {
     "BTC": ("65000.00", "0.05"),

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from dashboard.assets import MODULES_PATH
 from dashboard.chart import bar, fill_gaps
 from dashboard.indicators import Indicator, heikin_ashi
-from pipeline.market import CSV_HEADER, Candle
+from pipeline.candle import CSV_HEADER, Candle
 from tests.browser.live import (
     CHART,
     assert_chart_equals_history,

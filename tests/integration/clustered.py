@@ -9,10 +9,11 @@ import numpy as np
 import redis
 
 from pipeline import keys
+from pipeline.candle import Candle
 from pipeline.cli.export import closed_candles
 from pipeline.entry import RECORD
 from pipeline.feed.stream import TradeWriter, shard_of
-from pipeline.market import INTERVALS, PRICE_DECIMALS, QUANTITY_DECIMALS, Candle
+from pipeline.market import INTERVALS, PRICE_DECIMALS, QUANTITY_DECIMALS
 from pipeline.settings import Settings
 from tests.golden import Deal, golden, golden_candle
 from tests.integration.processes import wait_until

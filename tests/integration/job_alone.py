@@ -9,9 +9,10 @@ import numpy as np
 import redis
 
 from pipeline import entry, keys
+from pipeline.candle import Candle
 from pipeline.embedded import COMMANDS, Embedded
 from pipeline.entry import END_OF_STREAM, RECORD
-from pipeline.market import INTERVALS, Candle, Interval
+from pipeline.market import INTERVALS, Interval
 from pipeline.settings import Settings
 from tests.golden import Deal, golden, golden_candle
 from tests.integration.processes import wait_until

@@ -11,7 +11,8 @@ import redis
 
 from chaos import golden, matrix, outages, soak, tape
 from pipeline import keys
-from pipeline.market import INTERVALS, candle_json
+from pipeline.candle import candle_json
+from pipeline.market import INTERVALS
 from tests.candles import publish
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.market import CSV_HEADER
+from pipeline.candle import CSV_HEADER
 from tests.integration import processes
 
 COMMAND = (sys.executable, "-m", "pipeline", "replay")

@@ -17,9 +17,10 @@ from typing import Any, Final
 import redis
 
 from pipeline import keys
+from pipeline.candle import candle_json
 from pipeline.feed.exchange.markets import Market
 from pipeline.gap import Agreement, Gap
-from pipeline.market import Interval, candle_json
+from pipeline.market import Interval
 from pipeline.retry import RETRYABLE
 
 log = logging.getLogger(__name__)
