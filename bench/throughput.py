@@ -23,10 +23,11 @@ from pipeline import entry, fold, keys
 from pipeline.alerts.rules import Rules
 from pipeline.alerts.watch import Watch
 from pipeline.arrivals import Position
-from pipeline.candle_writer import CandleWriter, Revisions
+from pipeline.candle_writer import CandleWriter
 from pipeline.embedded import COMMANDS, Embedded
 from pipeline.intake import Intake
 from pipeline.market import INTERVALS, Interval
+from pipeline.revisions import Revisions
 from pipeline.settings import Settings
 
 _TRADES = 4_000_000

@@ -12,22 +12,21 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, cast
 
 import redis
 
-from pipeline import fold, keys
-from pipeline.alert import Alert
+from pipeline import keys
 from pipeline.alerts import writer as alert_writer
-from pipeline.candle import candle_json
 from pipeline.errors import CandlecastError
 from pipeline.intake import Batch
-from pipeline.market import INTERVALS, PRICE_DECIMALS, QUANTITY_DECIMALS, QUOTE_DECIMALS, Interval, decimal_text
+from pipeline.market import Interval
 from pipeline.past import order
 from pipeline.retry import Backoff, Connects, until_done
+from pipeline.revisions import Encoded, Numbering, Revisions
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +36,6 @@ CAPPED_STREAM: Final = 10_000
 """Records kept of the late and of the rejected, to look at; their counts are never capped."""
 CANDLES_A_TRANSACTION: Final = 2_000
 """Redis serves nobody else during an EXEC: at about 10 µs a candle, that is 20 ms."""
-
-
-@dataclass(frozen=True, slots=True)
-class Revisions:
-    """What one batch changed: closed and forming partials, a matrix an interval each."""
-
-    batch: Batch
-    closed: list[fold.Partials]
-    forming: list[fold.Partials]
-    closed_total: int
-    alerts: tuple[Alert, ...] = ()
-    """What these candles give rise to; written after them, in the same transaction."""
 
 
 class LostWrites(CandlecastError):
@@ -67,7 +54,7 @@ class _Life:
 
 
 class CandleWriter:
-    """Owns the numbering of revisions: ``epoch`` is this writer's life, ``seq`` counts within it.
+    """Writes lists of revisions, each under the ``epoch`` of its shard's life.
 
     The caller owns ``client``, and gives it to nobody else.
     """
@@ -75,7 +62,7 @@ class CandleWriter:
     def __init__(self, client: redis.Redis, history_limit: int) -> None:
         self._client = client
         self._history_limit = history_limit
-        self._seqs: defaultdict[tuple[str, Interval], int] = defaultdict(int)
+        self._numbering = Numbering()
         self._lives: dict[int, _Life] = {}
         self._confirmed: dict[int, str] = {}
         self._newest_ms: dict[str, int] = {}
@@ -92,7 +79,9 @@ class CandleWriter:
             self._until_done(lambda: self._begin(batch.shard))
         life = self._lives[batch.shard]
         now_ms = time.time_ns() // 1_000_000
-        candles = list(self._candles(revisions, life, now_ms))
+        # Where an earlier life has published newer forming candles than these, only the closed ones count.
+        is_old_news = order(batch.entry_id) <= life.written
+        candles = list(self._numbering.encoded(revisions, life.epoch, now_ms, only_closed=is_old_news))
         self._until_done(lambda: self._know({candle.symbol for candle in candles}))
         parts = [candles[i : i + CANDLES_A_TRANSACTION] for i in range(0, len(candles), CANDLES_A_TRANSACTION)]
         for part in parts[:-1]:
@@ -139,20 +128,7 @@ class CandleWriter:
             for symbol, text in zip(new, found, strict=True):
                 self._newest_ms[symbol] = json.loads(text)["open_time_ms"] if text else 0
 
-    def _candles(self, revisions: Revisions, life: _Life, now_ms: int) -> Iterator[_Encoded]:
-        symbols = revisions.batch.symbols
-        is_repeating = _repeats(revisions.batch, life)
-        for matrices, is_closed in ((revisions.closed, True), (revisions.forming, False)):
-            if is_repeating and not is_closed:
-                continue
-            for interval, partials in zip(INTERVALS, matrices, strict=True):
-                for column in partials.T.tolist():
-                    symbol = symbols[column[fold.SYMBOL]]
-                    seq = self._seqs[symbol, interval] = self._seqs[symbol, interval] + 1
-                    text = encode(symbol, interval, column, is_closed, life.epoch, seq, now_ms)
-                    yield _Encoded(symbol, interval, column[fold.OPEN_TIME], is_closed, text)
-
-    def _execute(self, candles: list[_Encoded], whole: Revisions | None, life: _Life, now_ms: int) -> None:
+    def _execute(self, candles: list[Encoded], whole: Revisions | None, life: _Life, now_ms: int) -> None:
         """One transaction; ``whole`` where it completes its list and so moves the progress on."""
         with self._client.pipeline(transaction=True) as transaction:
             alerts = whole.alerts if whole is not None else ()
@@ -180,7 +156,7 @@ class CandleWriter:
         transaction.watch(keys.progress(shard))
         life.noted = _order(transaction.hget(keys.progress(shard), "noted"))
 
-    def _queue_candles(self, transaction: Any, candles: list[_Encoded]) -> None:
+    def _queue_candles(self, transaction: Any, candles: list[Encoded]) -> None:
         closed: defaultdict[str, dict[str, int]] = defaultdict(dict)
         latest: dict[str, str] = {}
         for candle in candles:
@@ -238,47 +214,5 @@ class CandleWriter:
         transaction.hset(keys.progress(batch.shard), mapping=progress)
 
 
-def _repeats(batch: Batch, life: _Life) -> bool:
-    """Whether an earlier life has published newer candles than these are."""
-    return order(batch.entry_id) <= life.written
-
-
 def _order(entry_id: bytes | None) -> tuple[int, int]:
     return order(entry_id.decode()) if entry_id else (0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    symbol: str
-    interval: Interval
-    open_time_ms: int
-    is_closed: bool
-    text: str
-
-
-def encode(
-    symbol: str, interval: Interval, column: list[int], is_closed: bool, epoch: int, seq: int, now_ms: int
-) -> str:
-    """The candle JSON of one partial, given as the ROWS numbers of its column."""
-    return candle_json(
-        symbol,
-        interval,
-        column[fold.OPEN_TIME],
-        open=decimal_text(column[fold.OPEN], PRICE_DECIMALS),
-        high=decimal_text(column[fold.HIGH], PRICE_DECIMALS),
-        low=decimal_text(column[fold.LOW], PRICE_DECIMALS),
-        close=decimal_text(column[fold.CLOSE], PRICE_DECIMALS),
-        volume=decimal_text(_sum(column, fold.VOLUME), QUANTITY_DECIMALS),
-        quote_volume=decimal_text(_sum(column, fold.QUOTE_VOLUME), QUOTE_DECIMALS),
-        taker_buy_volume=decimal_text(_sum(column, fold.TAKER_BUY_VOLUME), QUANTITY_DECIMALS),
-        trade_count=column[fold.COUNT],
-        is_closed=is_closed,
-        epoch=epoch,
-        seq=seq,
-        published_at_ms=now_ms,
-    )
-
-
-def _sum(column: list[int], row: int) -> int:
-    """A sum from its low and its high word."""
-    return (column[row + fold.VOLUME_HIGH - fold.VOLUME] << 64) + column[row]

@@ -16,10 +16,10 @@ from pipeline import fold
 from pipeline.alert import Alert
 from pipeline.alerts.rules import Rules
 from pipeline.alerts.watch import Watch
-from pipeline.candle_writer import Revisions
 from pipeline.intake import Batch
 from pipeline.market import INTERVALS, Interval
 from pipeline.past import Past
+from pipeline.revisions import Revisions
 
 WIDE_GAP_S: Final = 0.5
 """Longest age of a forming candle of 5m and more: its last digits interest nobody sooner."""

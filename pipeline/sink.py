@@ -6,7 +6,8 @@ import redis
 from pyflink.datastream import MapFunction, RuntimeContext
 
 from pipeline import operator_log
-from pipeline.candle_writer import CandleWriter, Revisions
+from pipeline.candle_writer import CandleWriter
+from pipeline.revisions import Revisions
 
 
 class RedisSink(MapFunction):  # type: ignore[misc]

@@ -12,7 +12,8 @@ import redis
 from pipeline import keys
 from pipeline.alert import Alert, AlertType
 from pipeline.alerts.writer import KEPT, queue, unwritten
-from pipeline.candle_writer import CandleWriter, Revisions
+from pipeline.candle_writer import CandleWriter
+from pipeline.revisions import Revisions
 from tests.alerts import alert
 from tests.candles import T0
 from tests.redis_server import RedisServer

@@ -11,9 +11,9 @@ import redis
 from pipeline import keys
 from pipeline.arrivals import Position
 from pipeline.candle import Candle
-from pipeline.candle_writer import Revisions
 from pipeline.fold import Windows
 from pipeline.intake import Intake
+from pipeline.revisions import Revisions
 from pipeline.rollup import Forming
 from tests.golden import Deal
 from tests.test_intake import T0, fields
