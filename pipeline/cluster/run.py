@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,7 @@ from pipeline.settings import Settings
 log = logging.getLogger(__name__)
 
 END_WITHIN_S: Final = 30.0
+LAST_MOMENT_S: Final = 2.0
 
 
 def run(settings: Settings, taskmanagers: int, slots: int) -> None:
@@ -39,19 +40,20 @@ def run(settings: Settings, taskmanagers: int, slots: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with ExitStack() as ending:
+        pid_file = _pid_file(settings)
         if settings.redis_url is None:
             commands = {name: command for name, command in commands_of(settings).items() if name != "job"}
             embedded = Embedded(settings, commands)
-            ending.callback(embedded.stop)
             embedded.start()
+            ending.callback(_forget, pid_file)  # last of all: it tells `end` that nothing is left
+            ending.callback(embedded.stop)
             settings = replace(settings, redis_url=embedded.redis_url)
         else:
             folder = StateFolder(settings.state_dir)
             folder.take()
+            ending.callback(_forget, pid_file)
             ending.callback(folder.release)
-        pid_file = _pid_file(settings)
         pid_file.write_text(str(os.getpid()))
-        ending.callback(pid_file.unlink, missing_ok=True)
         cluster = LocalCluster(settings, taskmanagers, slots, urlsplit(settings.flink_url).port or 0)
         ending.callback(cluster.stop)
         cluster.start(stop=stop)
@@ -101,6 +103,10 @@ def end(settings: Settings) -> None:
         if time.monotonic() > deadline:
             raise StartError(f"process {process_id} has not ended within {END_WITHIN_S:.0f} s")
         time.sleep(0.05)
+    # Its interpreter takes a moment longer. One that is a zombie, because nobody buries it, is gone, too.
+    deadline = time.monotonic() + LAST_MOMENT_S
+    while _lives(process_id) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def owner(settings: Settings) -> int | None:
@@ -112,6 +118,21 @@ def owner(settings: Settings) -> int | None:
         return None
     # After a kill the file is left, and the number may have become somebody else's.
     return process_id if process_id == StateFolder(settings.state_dir).owner() else None
+
+
+def _lives(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except OSError:
+        return False
+    return True
+
+
+def _forget(pid_file: Path) -> None:
+    """Remove it if it is still ours: with the folder given back, another run may have begun."""
+    with suppress(OSError):
+        if pid_file.read_text() == str(os.getpid()):
+            pid_file.unlink()
 
 
 def _pid_file(settings: Settings) -> Path:
