@@ -17,7 +17,7 @@ SOURCES = [
     ),
     ROOT / "app.py",
 ]
-OURS = {"pipeline", "dashboard", "pages", "bench", "app", "tests"}
+OURS = {"pipeline", "dashboard", "pages", "bench", "chaos", "app", "tests"}
 
 
 def module_name(path: Path) -> str:

@@ -51,7 +51,8 @@ def test_everything_that_is_imported_is_required_by_name() -> None:
 
 def test_everything_that_tests_and_benchmarks_import_is_required_by_name() -> None:
     required = pins("requirements.txt") | pins("requirements-dev.txt")
-    for package, path in packages_of([*SOURCES, *TESTS]).items():
+    chaos = sorted((ROOT / "chaos").rglob("*.py"))
+    for package, path in packages_of([*SOURCES, *chaos, *TESTS]).items():
         assert package in required, f"{path} imports {package}"
 
 

@@ -64,9 +64,13 @@ def _taskmanager(settings: Settings) -> str:
 
 
 def _job(settings: Settings) -> str:
-    job = JobControl(settings).living()
+    control = JobControl(settings)
+    job = control.living()
     if job is None or job.state != "RUNNING":
         raise Unwell(f"the job is {job.state if job else 'not there'}")
+    # Flink calls a job RUNNING that waits for slots.
+    if not control.is_whole(job):
+        raise Unwell(f"{job.id} waits for TaskManagers")
     return f"{job.id} RUNNING"
 
 

@@ -51,6 +51,11 @@ class JobControl:
         """Of its widest step: the first two always run alone."""
         return max((int(vertex["parallelism"]) for vertex in self.rest.vertices(job.id)), default=0)
 
+    def is_whole(self, job: Job) -> bool:
+        """Whether every subtask of it runs."""
+        vertices = self.rest.vertices(job.id)
+        return bool(vertices) and all(v["tasks"]["RUNNING"] == v["parallelism"] for v in vertices)
+
     def submit(self, parallelism: int | None = None, resume_from: Path | None = None) -> str:
         """``flink run``; the job's id. StartError if the client gives up.
 
@@ -112,8 +117,7 @@ class JobControl:
             try:
                 job = next(iter(self.jobs()), None)
                 if job is not None:
-                    vertices = self.rest.vertices(job.id)
-                    if vertices and all(v["tasks"]["RUNNING"] == v["parallelism"] for v in vertices):
+                    if self.is_whole(job):
                         return job
                     failure = self.rest.failure(job.id)
                     reason = f"it is {job.state}{f', after {failure}' if failure else ''}"

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def test_lag_shows_and_shrinks_again_and_the_candles_are_those_of_a_job_that_kep
     java.send_signal(signal.SIGSTOP)
     try:
         job.write(BURST)
-        processes.wait_until(lambda: behind_s(job) > 2, 60, "the lag to show")
+        assert behind_s(job) > 0
+        time.sleep(2.5)  # the lag is told in the stream's own time, and a burst takes hardly any
         job.write(BURST + 20)
         assert behind_s(job) > 2
     finally:
