@@ -16,24 +16,24 @@ Measured = Mapping[tuple[int, int], Mapping[str, float]]
 """(symbols, shards) -> figures by name."""
 
 
-def write(measured: Measured, trades: int) -> None:
+def write(measured: Measured, trades: int, runs: int) -> None:
     """docs/scaling.svg, and the part of docs/scaling.md between its marks."""
     (DOCS / "scaling.svg").write_text(svg(measured))
     page = DOCS / "scaling.md"
     text = re.sub(
         r"(<!-- measured -->\n).*?(<!-- end -->)",
-        lambda marks: marks[1] + table(measured, trades) + marks[2],
+        lambda marks: marks[1] + table(measured, trades, runs) + marks[2],
         page.read_text(),
         flags=re.DOTALL,
     )
     page.write_text(text)
 
 
-def table(measured: Measured, trades: int) -> str:
+def table(measured: Measured, trades: int, runs: int) -> str:
     """The figures as Markdown, with where they come from."""
     lines = [
         f"{os.cpu_count()} cores ({platform.machine()}), load average {os.getloadavg()[0]:.1f} at the end, "
-        f"{trades:,} trades a run, medians of three.",
+        f"{trades:,} trades a shard, {'one run' if runs == 1 else f'medians of {runs} runs'} each.",
         "",
         "| symbols | shards | trades/s | CPU a trade | of it Redis | memory of the TaskManagers |",
         "| ---: | ---: | ---: | ---: | ---: | ---: |",

@@ -20,7 +20,7 @@ MEASURED = {
 
 
 def test_the_table_has_a_row_for_each_pair_in_order() -> None:
-    rows = scaling_report.table(MEASURED, 2_000_000).splitlines()[4:]
+    rows = scaling_report.table(MEASURED, 2_000_000, 3).splitlines()[4:]
     assert rows[0] == "| 10 | 1 | 100,010 | 1.25 us | 0.25 us | 400 MiB |"
     assert rows[-1] == "| 1,000 | 4 | 401,000 | 1.25 us | 0.25 us | 1,600 MiB |"
     assert len(rows) == len(MEASURED)
@@ -51,8 +51,8 @@ def test_only_what_is_between_the_marks_is_written_anew(
     monkeypatch.setattr(scaling_report, "DOCS", tmp_path)
     page = tmp_path / "scaling.md"
     page.write_text("before\n<!-- measured -->\nold\n<!-- end -->\nafter\n")
-    scaling_report.write(MEASURED, 2_000_000)
-    table = scaling_report.table(MEASURED, 2_000_000).split("\n", 1)[1]  # the load average moves
+    scaling_report.write(MEASURED, 2_000_000, 3)
+    table = scaling_report.table(MEASURED, 2_000_000, 3).split("\n", 1)[1]  # the load average moves
     assert page.read_text().startswith("before\n<!-- measured -->\n")
     assert page.read_text().endswith(f"{table}<!-- end -->\nafter\n")
     assert (tmp_path / "scaling.svg").read_text().startswith("<svg")
