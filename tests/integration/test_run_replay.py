@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import signal
 import subprocess
 import sys
 import time
@@ -218,6 +219,8 @@ def test_ctrl_c_ends_a_replay_with_all_it_has_started(shared_data: Path, tempora
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # A shell that runs us in the background has SIGINT ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  no threads yet
     )
 
     def jvm() -> list[psutil.Process]:
