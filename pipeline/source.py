@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -57,6 +58,7 @@ class TradeSource(KeyedProcessFunction):  # type: ignore[misc]
             ValueStateDescriptor("past", Types.PICKLED_BYTE_ARRAY())
         )
         self._shards: dict[int, ShardReader] = {}
+        self._due_ms: dict[int, int] = {}
 
     def close(self) -> None:
         self._client.close()
@@ -64,13 +66,17 @@ class TradeSource(KeyedProcessFunction):  # type: ignore[misc]
     def process_element(self, tick: Any, ctx: KeyedProcessFunction.Context) -> None:  # noqa: ARG002
         shard = self._shard_of[ctx.get_current_key()]
         if shard not in self._shards:
-            self._start(shard, ctx)
+            self._start(shard)
+            self._poll_at(_now_ms(), shard, ctx)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[tuple[int, bytes]]:
         shard = self._shard_of[ctx.get_current_key()]
         if shard not in self._shards:
             # A timer that came back from a checkpoint before the first tick.
-            self._start(shard, ctx, poll=False)
+            self._start(shard)
+        elif timestamp != self._due_ms[shard]:
+            return  # one that came back after it: a shard has one timer at a time
+        now_ms = _now_ms()
         reader = self._shards[shard]
         batch = reader.poll(max(1, BLOCK_MS // len(self._shards)))
         if batch is not None:
@@ -78,9 +84,17 @@ class TradeSource(KeyedProcessFunction):  # type: ignore[misc]
             if batch.keep or batch.rewind_to is not None:
                 self._past.update(reader.past.save())
             yield shard, pickle.dumps(batch)
-        ctx.timer_service().register_processing_time_timer(max(timestamp + 1, reader.next_poll_ms))
+        self._poll_at(max(now_ms, reader.next_poll_ms), shard, ctx)
 
-    def _start(self, shard: int, ctx: KeyedProcessFunction.Context, poll: bool = True) -> None:
+    def _poll_at(self, due_ms: int, shard: int, ctx: KeyedProcessFunction.Context) -> None:
+        """Poll ``shard`` at ``due_ms``, since the epoch: Flink serves the earliest timer, so shards take turns.
+
+        With times of its own, a shard that is behind in them would keep the others from their turn.
+        """
+        self._due_ms[shard] = due_ms
+        ctx.timer_service().register_processing_time_timer(due_ms)
+
+    def _start(self, shard: int) -> None:
         saved = self._state.value()
         position = pickle.loads(saved) if saved else Position()  # noqa: S301  our own checkpoint
         intake = Intake(shard, self._out_of_order_ms)
@@ -89,5 +103,7 @@ class TradeSource(KeyedProcessFunction):  # type: ignore[misc]
             self._client, self._connects, intake, shard, position, past, self._max_entries
         )
         log.info("shard %d: reading on from entry %s", shard, position.entry_id)
-        if poll:
-            ctx.timer_service().register_processing_time_timer(1)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -46,6 +46,9 @@ def command(folder: StateFolder) -> list[str]:
         "aof-use-rdb-preamble": "yes",
         "auto-aof-rewrite-percentage": "100",
         "auto-aof-rewrite-min-size": AOF_REWRITE_FROM,
+        # An idle Redis ends a wait at its next beat only: at 10 a second the poll of a silent shard took
+        # 100 ms, for which the other shards of its subtask waited too.
+        "hz": "50",
         "maxmemory": str(_memory_bytes() // 2),
         "maxmemory-policy": "noeviction",  # refuse, so that the writers wait: evicting loses candles
         "client-output-buffer-limit": PUBSUB_BUFFER,
