@@ -77,16 +77,18 @@ class _Sealing:
 
     def run(self, done: threading.Event) -> None:
         while not done.wait(_LOOK_S):
+            has_new = False
             try:
-                self._look(seal(self._folder))
+                has_new = seal(self._folder)
+                self._cannot = False
             except OSError as error:  # disk full, or away: what is not sealed is believed
                 if not self._cannot:
                     log.warning("checkpoints cannot be sealed: %s", error)
                 self._cannot = True
+            self._look(has_new)
 
     def _look(self, has_new: bool) -> None:
         now_s = time.monotonic()
-        self._cannot = False
         if has_new:
             if self._overdue:
                 log.warning("checkpoints are completed again")
@@ -94,12 +96,18 @@ class _Sealing:
             self._last_s, self._patience_s = now_s, self._overdue_after_s
         elif not self._overdue and now_s - self._last_s > self._patience_s:
             self._overdue = True
-            free = shutil.disk_usage(self._folder).free
             log.warning(
-                "no checkpoint was completed for %.0f s (%s has %s bytes free). Candles go on; a crash now "
+                "no checkpoint was completed for %.0f s (%s %s). Candles go on; a crash now "
                 "reads again from the last one. The cause is in Flink's log.",
-                now_s - self._last_s, self._folder, f"{free:,}",
+                now_s - self._last_s, self._folder, _room(self._folder),
             )  # fmt: skip
+
+
+def _room(folder: Path) -> str:
+    try:
+        return f"has {shutil.disk_usage(folder).free:,} bytes free"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
 
 
 def seal(folder: Path) -> bool:

@@ -149,3 +149,21 @@ def test_a_job_that_completes_no_more_checkpoints_is_said_once_and_so_is_its_end
         "no checkpoint was completed for 21 ",
     ]
     assert str(folder) in caplog.messages[0] and "bytes free" in caplog.messages[0]
+
+
+def test_where_seals_cannot_be_written_missing_checkpoints_are_told_of_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seals, "_LOOK_S", 0.01)
+    monkeypatch.setattr(seals, "_GRACE_S", 0.0)
+    folder = tmp_path / "checkpoints"
+    checkpoint(tmp_path, "a/chk-1", 100)
+    with seals.sealing(folder, 0.05):
+        time.sleep(0.1)
+        (folder / "seals.json.new").mkdir()
+        checkpoint(tmp_path, "a/chk-2", 200)
+        time.sleep(0.3)
+    assert [message[:30] for message in caplog.messages] == [
+        "checkpoints cannot be sealed: ",
+        "no checkpoint was completed fo",
+    ]

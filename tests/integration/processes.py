@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -74,6 +75,18 @@ def wait_until(what: Callable[[], object], within_s: float, reason: str) -> None
     while not what():
         assert time.monotonic() < deadline, reason
         time.sleep(0.05)
+
+
+def freeze(process: psutil.Process) -> None:
+    """Stop it, and wait until its last thread stands still: the signal alone returns before that."""
+    process.send_signal(signal.SIGSTOP)
+    threads = Path(f"/proc/{process.pid}/task")
+    wait_until(
+        lambda: all(
+            (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads.iterdir()
+        ),
+        10, f"process {process.pid} does not stand still",
+    )  # fmt: skip
 
 
 def end(state_dir: Path) -> None:

@@ -140,7 +140,7 @@ def test_checkpoints_without_room_are_told_of_and_cost_no_candle(job: Job, small
             pass
     assert shutil.disk_usage(small_disk).free == 0
     job.fold(4_000)
-    wait_until(lambda: "no checkpoint was completed for" in job.said(), 240, "a word on the checkpoints")
+    wait_until(lambda: "no checkpoint was completed for" in job.said(), 60, "a word on the checkpoints")
     for process in processes.named(job.settings.state_dir, "java"):
         process.kill()
     job.fold(6_000)

@@ -50,7 +50,7 @@ def test_lag_shows_and_shrinks_again_and_the_candles_are_those_of_a_job_that_kep
     job.fold(1_000)
     (java,) = processes.named(job.settings.state_dir, "java")
     before = resident(job)
-    java.send_signal(signal.SIGSTOP)
+    processes.freeze(java)
     try:
         job.write(BURST)
         assert behind_s(job) > 0
@@ -70,7 +70,7 @@ def test_a_stream_that_outgrows_its_bound_loses_its_oldest_entries_and_that_is_c
     job.start()
     job.fold(1_000)
     (java,) = processes.named(job.settings.state_dir, "java")
-    java.send_signal(signal.SIGSTOP)
+    processes.freeze(java)
     try:
         job.write(10_000, maxlen=100)
         assert job.client.xlen(keys.trades_stream(0)) == 100
