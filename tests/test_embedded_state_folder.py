@@ -45,8 +45,11 @@ def test_the_lock_of_a_run_that_was_killed_is_no_lock(tmp_path: Path) -> None:
     folder.release()
 
 
-def test_a_folder_stays_taken_while_a_child_of_a_killed_run_still_lives(tmp_path: Path) -> None:
-    # The run is gone (its process id is free), but something it started holds the lock for 1 s more.
+@pytest.mark.parametrize("is_reaped", [True, False])
+def test_a_folder_stays_taken_while_a_child_of_a_killed_run_still_lives(
+    tmp_path: Path, is_reaped: bool
+) -> None:
+    # The run is gone, or a zombie, but something it started holds the lock for 1 s more.
     program = """
 import os, pathlib, subprocess, sys
 from pipeline.embedded.state_folder import StateFolder
@@ -55,12 +58,14 @@ folder.take()
 subprocess.Popen(["sleep", "1"], pass_fds=(folder.lock_fd,), stdout=subprocess.DEVNULL)
 os.kill(os.getpid(), 9)
 """
-    subprocess.run([sys.executable, "-c", program, tmp_path], check=False)
+    run = subprocess.Popen([sys.executable, "-c", program, tmp_path])
+    os.waitid(os.P_PID, run.pid, os.WEXITED | (0 if is_reaped else os.WNOWAIT))
     began = time.monotonic()
     folder = StateFolder(tmp_path)
     folder.take()
     assert time.monotonic() - began > 0.3, "it was taken while the child still lived"
     folder.release()
+    run.wait()
 
 
 @pytest.mark.parametrize("kind", ["below a file", "read-only"])
@@ -83,9 +88,14 @@ def test_only_the_owner_can_enter_the_folder_of_the_socket(tmp_path: Path) -> No
     folder.release()
 
 
-def test_a_deep_folder_gets_a_short_socket_path_and_always_the_same(tmp_path: Path) -> None:
+def test_a_deep_folder_gets_a_short_socket_path_and_always_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deep = tmp_path / ("d" * 60) / ("e" * 60)
+    here = StateFolder(deep).socket
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
     folder = StateFolder(deep)
+    assert folder.socket == here
     assert len(os.fsencode(folder.socket)) < SOCKET_PATH_LIMIT
     assert folder.socket == StateFolder(deep).socket
     assert folder.socket != StateFolder(deep.with_name("other")).socket

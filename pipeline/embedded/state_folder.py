@@ -14,7 +14,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +23,8 @@ from pipeline.errors import StateFolderError
 
 SOCKET_PATH_LIMIT: Final = 100
 """Bytes. A Unix socket's path ends at 104 on macOS and at 108 on Linux."""
-LEFTOVER_WAIT_S: Final = 5.0
+SHORT_FOLDER: Final = Path("/tmp")  # noqa: S108  what is made there must be ours alone
+LEFTOVER_WAIT_S: Final = 15.0
 """How long the children of a run that was killed may take to notice and to go."""
 
 
@@ -46,9 +46,10 @@ class StateFolder:
         inside = self.redis / "redis.sock"
         if len(os.fsencode(inside)) < SOCKET_PATH_LIMIT:
             return inside
-        # Found again by its name: the same state folder always gets the same socket.
+        # Found again by its name: the same state folder always gets the same socket, whatever TMPDIR
+        # says, which may itself be too long.
         name = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"candlecast-{os.getuid()}-{name}" / "redis.sock"
+        return SHORT_FOLDER / f"candlecast-{os.getuid()}-{name}" / "redis.sock"
 
     @property
     def lock_fd(self) -> int:
@@ -146,4 +147,12 @@ def _is_alive(process_id: str) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _is_zombie(process_id)
+
+
+def _is_zombie(process_id: str) -> bool:
+    """Whether it has ended, and its parent has not asked how yet: in a container that may be never."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False  # no /proc here, or it has just gone
