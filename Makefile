@@ -40,7 +40,8 @@ settings: $(VENV)/run.stamp
 	@$(BIN)/python -m pipeline settings --write
 
 test: check
-	$(BIN)/python -m pytest
+	# Most tests wait for processes; files stay whole, for their tests share servers and clusters.
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
