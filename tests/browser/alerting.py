@@ -27,7 +27,11 @@ def alert(
     *,
     provisional: bool = False,
 ) -> Alert:
-    """An alert on the minute that opened ``minutes_ago`` (1: the newest closed one; 0: the open one)."""
+    """An alert on the minute that opened ``minutes_ago`` (1: the newest closed one; 0: the open one).
+
+    Tests that share a Redis count them down: what is written later is then never on an earlier one's
+    minute, whenever the clock's next minute begins.
+    """
     start_ms = Interval.M1.open_time(now_ms()) - minutes_ago * MINUTE_MS
     opened = Decimal("64000.50")
     name = f"{symbol}:{alert_type.value}:{start_ms}"

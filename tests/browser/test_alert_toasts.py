@@ -52,7 +52,7 @@ def set_switch(page: Page, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "minutes_ago"), [("/", 1), ("/markets", 2), ("/alerts", 3), ("/pipeline", 4), ("/console", 5)]
+    ("path", "minutes_ago"), [("/", 5), ("/markets", 4), ("/alerts", 3), ("/pipeline", 2), ("/console", 1)]
 )
 def test_an_injected_alert_is_a_toast_on_every_page(
     page: Page, still: Still, path: str, minutes_ago: int
@@ -103,7 +103,7 @@ def test_toasts_stack_newest_first_and_the_rest_are_counted(page: Page, still: S
     expect(page.locator(".cc-toast")).to_have_count(3)
 
 
-@pytest.mark.parametrize(("path", "minutes_ago"), [("/pipeline", 7), ("/console?symbol=ETH", 8)])
+@pytest.mark.parametrize(("path", "minutes_ago"), [("/pipeline", 8), ("/console?symbol=ETH", 7)])
 def test_a_click_on_a_toast_leads_to_the_candle(page: Page, still: Still, path: str, minutes_ago: int) -> None:
     open_any(page, still.url + path)
     fired = alert("DOGE", AlertType.PRICE_DROP, Severity.MEDIUM, "-8", minutes_ago)
@@ -148,14 +148,14 @@ def test_muted_toasts_stay_away_on_every_page_of_the_session_and_in_no_other(
     expect(page.locator(".cc-masthead h1")).to_have_text("Pipeline")
     other = browser.new_page()
     open_any(other, f"{still.url}/markets")
-    fired = alert("ETH", AlertType.PRICE_SPIKE, Severity.LOW, "5.5", minutes_ago=31)
+    fired = alert("ETH", AlertType.PRICE_SPIKE, Severity.LOW, "5.5", minutes_ago=32)
     still.write(fired)
     expect(toast_of(other, fired)).to_be_visible()
     expect(bell(page)).to_have_attribute("aria-label", "Alerts, 1 new, toasts muted")
     expect(page.locator(".cc-toast")).to_have_count(0)
     other.close()
     set_switch(page, "Toasts")
-    again = alert("ETH", AlertType.PRICE_SPIKE, Severity.LOW, "5.6", minutes_ago=32)
+    again = alert("ETH", AlertType.PRICE_SPIKE, Severity.LOW, "5.6", minutes_ago=31)
     still.write(again)
     expect(toast_of(page, again)).to_be_visible()
 
@@ -172,7 +172,7 @@ def test_browser_notifications_come_by_choice_and_only_while_the_tab_is_hidden(
       window.Notification.requestPermission = () => { asked += 1; return real(); };
     """)
     open_any(page, f"{still.url}/console")
-    still.write(alert("SOL", AlertType.VOLUME_SURGE, Severity.LOW, "0.3", minutes_ago=41))
+    still.write(alert("SOL", AlertType.VOLUME_SURGE, Severity.LOW, "0.3", minutes_ago=43))
     expect(page.locator(".cc-toast")).to_have_count(1)
     assert page.evaluate("[asked, notified.length]") == [0, 0]
     set_switch(page, "Browser notifications")
@@ -181,7 +181,7 @@ def test_browser_notifications_come_by_choice_and_only_while_the_tab_is_hidden(
     expect(page.locator(".cc-toast")).to_have_count(2)
     assert page.evaluate("notified.length") == 0  # the toast was enough
     page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true, configurable: true })")
-    last = alert("SOL", AlertType.VOLUME_SURGE, Severity.LOW, "0.3", minutes_ago=43)
+    last = alert("SOL", AlertType.VOLUME_SURGE, Severity.LOW, "0.3", minutes_ago=41)
     still.write(last)
     page.wait_for_function("() => notified.length === 1")
     told = page.evaluate("notified[0]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +81,15 @@ class Job:
         wait_until(self.is_folded, 240, "the job to fold")
 
     def checkpoints(self) -> list[Path]:
-        """Complete and sealed ones, newest first."""
+        """Complete ones, newest first."""
         folder = self.settings.state_dir / "checkpoints"
         found = [metadata.parent for metadata in folder.glob("*/chk-*/_metadata")]
         return sorted(found, key=lambda path: (path / "_metadata").stat().st_mtime_ns, reverse=True)
+
+    def sealed(self) -> list[Path]:
+        """Those of them that were sealed: the very last may have come too late for that."""
+        seals = json.loads((self.settings.state_dir / "checkpoints" / "seals.json").read_bytes())
+        return [path for path in self.checkpoints() if f"{path.parent.name}/{path.name}" in seals]
 
     def wait_for_checkpoints(self, count: int = 2) -> None:
         """``count`` that were begun from now on."""

@@ -50,7 +50,7 @@ def test_with_its_newest_checkpoint_damaged_the_job_goes_on_from_the_one_before(
     job.fold(4_000)
     job.wait_for_checkpoints()
     job.stop()
-    newest, before = job.checkpoints()[:2]
+    newest, before = job.sealed()[:2]
     spoil(newest)
     job.start()
     job.fold(6_000, last=True)
@@ -129,22 +129,33 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+def fill(path: Path) -> None:
+    """Let ``path`` grow until there is no room."""
+    with path.open("ab", buffering=0) as file, suppress(OSError):
+        while file.write(b"x" * 4_096):
+            pass
+
+
 def test_checkpoints_without_room_are_told_of_and_cost_no_candle(job: Job, small_disk: Path) -> None:
     (job.settings.state_dir).mkdir()
     (job.settings.state_dir / "checkpoints").symlink_to(small_disk)
     job.start()
     job.fold(2_000)
     job.wait_for_checkpoints()
-    with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
-        while filler.write(b"x" * 4_096):  # until there is no room
-            pass
+    filler = small_disk / "filler"
+    fill(filler)
     assert shutil.disk_usage(small_disk).free == 0
     job.fold(4_000)
-    wait_until(lambda: "no checkpoint was completed for" in job.said(), 60, "a word on the checkpoints")
+
+    def is_told() -> bool:
+        fill(filler)  # a checkpoint that was on its way gives back the room of an old one
+        return "no checkpoint was completed for" in job.said()
+
+    wait_until(is_told, 60, "a word on the checkpoints")
     for process in processes.named(job.settings.state_dir, "java"):
         process.kill()
     job.fold(6_000)
-    (small_disk / "filler").unlink()
+    filler.unlink()
     job.wait_for_checkpoints()
     for process in processes.named(job.settings.state_dir, "java"):
         process.kill()
