@@ -12,6 +12,7 @@ from streamlit.errors import StreamlitAPIException
 from dashboard import session
 from dashboard.alert_settings import AlertSettings, InvalidAlertSettings
 from dashboard.components import browser_component
+from dashboard.fragment import fragment
 from dashboard.services import services
 from pipeline.errors import InvalidTrade
 from pipeline.market import EARLIEST_MS, LATEST_MS, Interval, check_symbol
@@ -25,20 +26,19 @@ _SETTINGS: Final = "alert_settings"
 _WENT_TO: Final = "went_to"
 
 
-@st.fragment
+@fragment(key="alert_bell")
 def bell() -> None:
     """Toasts, switches and price lines, on every page. It is drawn again when a person changes them.
 
     Alerts and prices come to the browser by its own WebSockets; a session keeps only what was set.
     """
-    with st.container(key="alert_bell"):
-        did = _bell(
-            key="bell",
-            data={"settings": settings().for_browser(), "token": services().settings.ws_token},
-            on_settings_change=lambda: None,
-            on_go_change=lambda: None,
-            on_list_change=lambda: None,
-        )
+    did = _bell(
+        key="bell",
+        data={"settings": settings().for_browser(), "token": services().settings.ws_token},
+        on_settings_change=lambda: None,
+        on_go_change=lambda: None,
+        on_list_change=lambda: None,
+    )
     if did.settings is not None:
         _keep(did.settings)
     if did.go is not None:

@@ -5,6 +5,7 @@ import streamlit as st
 from dashboard import session
 from dashboard.alerts import alert_list
 from dashboard.components import masthead
+from dashboard.fragment import fragment
 from pipeline.alert import AlertType, Severity
 
 with st.sidebar:
@@ -20,7 +21,7 @@ with st.sidebar:
     local_time = st.toggle("Local time", key="local", bind="query-params", help="Otherwise UTC")
 
 
-@st.fragment
+@fragment()
 def top() -> None:
     """Title and badge; drawn again when the doorbell rings."""
     masthead("Alerts", symbol="ALL", interval="1m", quiet=True)

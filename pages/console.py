@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import session
 from dashboard.components import console, masthead
+from dashboard.fragment import fragment
 from dashboard.services import services
 from dashboard.snippets import ENDPOINTS, curl, javascript, python
 from pipeline.market import INTERVALS
@@ -19,7 +20,7 @@ with st.sidebar:
 path = template.format(symbol=symbol, interval=interval)
 
 
-@st.fragment
+@fragment()
 def top() -> None:
     """Title and badge; drawn again when the doorbell rings."""
     masthead("Console", symbol="ALL", interval="1m", quiet=True)

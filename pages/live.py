@@ -7,6 +7,7 @@ from dashboard.alerts import wanted_candle
 from dashboard.cards import live_cards
 from dashboard.chart import CHART_TYPES, View
 from dashboard.components import live_chart, masthead
+from dashboard.fragment import fragment
 from dashboard.indicators import Indicator
 from dashboard.text import pair
 from dashboard.theme import PALETTES
@@ -41,7 +42,7 @@ for name, indicator in zip(names, indicators, strict=True):
         st.sidebar.warning(f"{name!r} is no indicator: write SMA, EMA, BB or RSI and a length from 2 to 500")
 
 
-@st.fragment
+@fragment()
 def top() -> None:
     """Everything that is drawn again when the doorbell rings."""
     series = session.series(symbol, interval)

@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import session
 from dashboard.components import market_table, masthead, plot
+from dashboard.fragment import fragment
 from dashboard.markets import comparison, market_row, treemap
 from dashboard.theme import PALETTES
 
@@ -14,7 +15,7 @@ with st.sidebar:
     palette = PALETTES[st.selectbox("Colours", list(PALETTES), key="colours", bind="query-params")]
 
 
-@st.fragment
+@fragment()
 def markets() -> None:
     """Everything on the page; drawn again when the doorbell rings."""
     book = session.book()

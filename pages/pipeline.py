@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import session
 from dashboard.components import masthead, moving_picture, plot, trade_to_screen
+from dashboard.fragment import fragment
 from dashboard.health import moving_picture as picture_of
 from dashboard.panels import agreement_rows, agreement_words, gap_rows, latency_histogram, rates
 from dashboard.services import services
@@ -11,7 +12,7 @@ from dashboard.theme import GREEN_RED
 from pipeline.retry import RETRYABLE
 
 
-@st.fragment
+@fragment()
 def pipeline() -> None:
     """Everything on the page; drawn again when the doorbell rings."""
     masthead("Pipeline", symbol="ALL", interval="1m")
