@@ -45,6 +45,7 @@ class LiveChart {
     if (other) {
       this.series = new Series(data.symbol, data.interval, data.width_ms);
       this.window = new View(data.width_ms);
+      this.mustRender = true; // by its first candle, if there is none yet: the other market's axes are no use
     }
     this.window.decimals = data.decimals;
     this.series.merge(rows);

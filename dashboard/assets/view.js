@@ -74,7 +74,8 @@ export class View {
   /** Put `timeMs` in the middle and leave the newest candle, even where it can be seen. */
   center(timeMs) {
     this.picked = null;
-    const span = this.range[1] - this.range[0];
+    // A market's first candle may come after the wish to see it.
+    const span = this.range ? this.range[1] - this.range[0] : FEWEST * this.widthMs;
     this.spanMs = span;
     this.range = [timeMs - span / 2, timeMs + span / 2];
     this.following = false;
