@@ -137,9 +137,11 @@ class Exchange:
         if self.is_mute:
             return
         for socket, markets in list(self._sockets.items()):
-            for market, frame in frames:
-                if market in markets:
-                    await socket.send_text(frame)
+            # One that has just gone is still in the list for a moment.
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+                for market, frame in frames:
+                    if market in markets:
+                        await socket.send_text(frame)
 
     async def _drop(self) -> None:
         for socket in list(self._sockets):

@@ -144,7 +144,8 @@ def test_over_an_outage_the_simulated_market_has_no_hole(tmp_path) -> None:
     server = RedisServer(tmp_path)
     server.start()
     try:
-        with server.client() as client, feed(server.url, SIMULATOR_HISTORY_MINUTES="1") as process:
+        variables = {"SIMULATOR_HISTORY_MINUTES": "1", "SIMULATOR_SPIKE_MINUTES": "0"}
+        with server.client() as client, feed(server.url, **variables) as process:
             count = wait_for_more(client, process, 5_000)
             for _ in range(3):
                 server.kill()
@@ -158,7 +159,7 @@ def test_over_an_outage_the_simulated_market_has_no_hole(tmp_path) -> None:
             while len(expected) < len(trades):
                 second, state = market.advance(state)
                 expected += plain(market.symbols, second)
-            assert trades == expected[: len(trades)]
+            assert [n for n, trade in enumerate(trades) if trade != expected[n]][:5] == []
     finally:
         server.stop()
 
