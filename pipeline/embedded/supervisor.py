@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 TICK_S: Final = 0.05
 FIRST_WAIT_S: Final = 0.1
 LONGEST_WAIT_S: Final = 10.0
+LONGEST_WAIT_KILLED_S: Final = 1.0
+"""After SIGKILL, which is somebody's will or a lack of memory, and no fault that waiting would cure."""
 STEADY_AFTER_S: Final = 2.0
 """A child that was ready for so long is well: its next failure is treated as the first. One that dies
 as soon as it is ready, again and again, is still started ever more slowly."""
@@ -87,7 +90,9 @@ class _Kept:
                 self._next_start = math.inf
                 self._set("stopped", detail="finished", pid=None)
                 return
-            self._failed(now, f"ended by signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}")
+            longest_s = LONGEST_WAIT_KILLED_S if exit_code == -signal.SIGKILL else LONGEST_WAIT_S
+            reason = f"ended by signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+            self._failed(now, reason, longest_s)
         elif self.step.state != "ready":
             ready = self.part.is_ready(self._started_ms)
             self._ready_at = now if ready else math.inf
@@ -107,11 +112,11 @@ class _Kept:
         else:
             self._set("starting", elapsed_s=0.0, pid=self.child.pid)
 
-    def _failed(self, now: float, reason: str) -> None:
+    def _failed(self, now: float, reason: str, longest_s: float = LONGEST_WAIT_S) -> None:
         if now - self._ready_at > STEADY_AFTER_S:
             self.failures = 0
         self._ready_at = math.inf
-        wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**self.failures)
+        wait_s = min(longest_s, FIRST_WAIT_S * 2**self.failures)
         self.failures = min(self.failures + 1, 16)
         self._next_start = now + wait_s
         detail = f"{reason}: {self.part.log.last_line}" if self.part.log.last_line else reason

@@ -228,3 +228,12 @@ def test_a_process_that_was_well_is_started_again_at_once_however_often_it_is_ki
     assert [line.rpartition("; ")[2] for line in caplog.messages if line.startswith("feed ended")] == [
         "starting again in 0.1 s"
     ] * 2
+
+
+def test_a_process_that_is_killed_again_and_again_while_it_comes_up_never_waits_for_long(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    embedded = run({**STAND_INS, "job": ("/bin/sh", "-c", "kill -9 $$")})
+    processes.wait_until(lambda: step(embedded, "job").restarts >= 7, 30, "seven kills")
+    waits = [line.rpartition("in ")[2] for line in caplog.messages if line.startswith("job ended")]
+    assert waits[:7] == ["0.1 s", "0.2 s", "0.4 s", "0.8 s", "1.0 s", "1.0 s", "1.0 s"]
