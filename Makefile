@@ -39,8 +39,8 @@ cluster-down: $(VENV)/run.stamp
 settings: $(VENV)/run.stamp
 	@$(BIN)/python -m pipeline settings --write
 
+# Most tests wait for processes; files stay whole, for their tests share servers and clusters.
 test: check
-	# Most tests wait for processes; files stay whole, for their tests share servers and clusters.
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/dev.stamp

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import redis
 
-from pipeline import entry, keys
+from pipeline import entry, keys, seals
 from pipeline.candle import Candle
 from pipeline.embedded import COMMANDS, Embedded
 from pipeline.entry import END_OF_STREAM, RECORD
@@ -88,8 +87,8 @@ class Job:
 
     def sealed(self) -> list[Path]:
         """Those of them that were sealed: the very last may have come too late for that."""
-        seals = json.loads((self.settings.state_dir / "checkpoints" / "seals.json").read_bytes())
-        return [path for path in self.checkpoints() if f"{path.parent.name}/{path.name}" in seals]
+        folder = self.settings.state_dir / "checkpoints"
+        return [path for path in self.checkpoints() if seals.damage(folder, path) is None]
 
     def wait_for_checkpoints(self, count: int = 2) -> None:
         """``count`` that were begun from now on."""

@@ -21,6 +21,7 @@ from pipeline.feed.market_model import Market
 from pipeline.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
+WITHOUT_SPIKES = {"SIMULATOR_HISTORY_MINUTES": "1", "SIMULATOR_SPIKE_MINUTES": "0"}
 
 
 @contextmanager
@@ -52,18 +53,8 @@ def wait_for_more(client: redis.Redis, process: subprocess.Popen[bytes], than: i
     return count
 
 
-def test_a_simulator_killed_at_random_moments_tells_one_history(redis_url, redis_client) -> None:
-    dice, count = random.Random(5), 0
-    variables = {"SIMULATOR_HISTORY_MINUTES": "1", "SIMULATOR_RATE": "2000", "SYMBOLS": "BTC,ETH,SOL"}
-    variables["SIMULATOR_SPIKE_MINUTES"] = "0"  # as the market below
-    for _ in range(10):
-        with feed(redis_url, **variables) as process:
-            count = wait_for_more(redis_client, process, count)
-            time.sleep(dice.random() * 0.4)  # the moment must not depend on what the feed does
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-    trades = written(redis_client)
-    market = Market(7, 2_000, ("BTC", "ETH", "SOL"))
+def assert_history_of(market: Market, trades) -> None:
+    """``trades`` are the market's own from its first minute on, each once."""
     state = market.first_state(trades[0].event_time_ms // 60_000 * 60)
     expected = []
     while len(expected) < len(trades):
@@ -71,6 +62,19 @@ def test_a_simulator_killed_at_random_moments_tells_one_history(redis_url, redis
         expected += plain(market.symbols, second)
     # Not the lists themselves: pytest would look for their differences for hours.
     assert [n for n, trade in enumerate(trades) if trade != expected[n]][:5] == []
+
+
+def test_a_simulator_killed_at_random_moments_tells_one_history(redis_url, redis_client) -> None:
+    dice, count = random.Random(5), 0
+    variables = WITHOUT_SPIKES | {"SIMULATOR_RATE": "2000", "SYMBOLS": "BTC,ETH,SOL"}
+    for _ in range(10):
+        with feed(redis_url, **variables) as process:
+            count = wait_for_more(redis_client, process, count)
+            time.sleep(dice.random() * 0.4)  # the moment must not depend on what the feed does
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    trades = written(redis_client)
+    assert_history_of(Market(7, 2_000, ("BTC", "ETH", "SOL")), trades)
     assert len(trades) == int(redis_client.hget(keys.FEED, "trades"))
 
 
@@ -144,22 +148,14 @@ def test_over_an_outage_the_simulated_market_has_no_hole(tmp_path) -> None:
     server = RedisServer(tmp_path)
     server.start()
     try:
-        variables = {"SIMULATOR_HISTORY_MINUTES": "1", "SIMULATOR_SPIKE_MINUTES": "0"}
-        with server.client() as client, feed(server.url, **variables) as process:
+        with server.client() as client, feed(server.url, **WITHOUT_SPIKES) as process:
             count = wait_for_more(client, process, 5_000)
             for _ in range(3):
                 server.kill()
                 time.sleep(0.7)
                 server.start()
                 count = wait_for_more(client, process, count)
-            trades = written(client)
-            market = Market(7, 200, Settings().symbols)
-            state = market.first_state(trades[0].event_time_ms // 60_000 * 60)
-            expected = []
-            while len(expected) < len(trades):
-                second, state = market.advance(state)
-                expected += plain(market.symbols, second)
-            assert [n for n, trade in enumerate(trades) if trade != expected[n]][:5] == []
+            assert_history_of(Market(7, 200, Settings().symbols), written(client))
     finally:
         server.stop()
 
