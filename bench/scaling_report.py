@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import re
@@ -10,7 +11,14 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 _COLOURS = ("#5aa9f7", "#2dd4bf", "#f5b83d")
-_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 420, 300, 64, 44, 20, 44
+_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 320, 320, 56, 80, 32, 36
+"""Of one plot, and what is left free around its lines. The legend stands once, above all of them."""
+_PLOTS = (
+    ("trades_per_s", "million trades/s", 1e-6),
+    ("cpu_us_per_trade", "CPU a trade, us", 1.0),
+    ("taskmanagers_mib", "memory of the TaskManagers, MiB", 1.0),
+)
+"""Figure, title, and by what it is multiplied to be read."""
 
 Measured = Mapping[tuple[int, int], Mapping[str, float]]
 """(symbols, shards) -> figures by name."""
@@ -47,16 +55,29 @@ def table(measured: Measured, trades: int, runs: int) -> str:
 
 
 def svg(measured: Measured) -> str:
-    """Two plots over the number of shards, a line for each number of symbols."""
+    """A plot for each figure over the number of shards, with a line for each number of symbols."""
+    plots = [_plot(measured, number * _WIDTH, *plot) for number, plot in enumerate(_PLOTS)]
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * _WIDTH} {_HEIGHT}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {len(_PLOTS) * _WIDTH} {_HEIGHT}" '
         'font-family="system-ui, sans-serif" font-size="12">',
         '<rect width="100%" height="100%" fill="#0b0f19"/>',
-        *_plot(measured, 0, "trades_per_s", "million trades/s", 1e-6),
-        *_plot(measured, _WIDTH, "taskmanagers_mib", "memory of the TaskManagers, MiB", 1.0),
+        *_legend(measured),
+        *itertools.chain.from_iterable(plots),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _colours(measured: Measured) -> dict[int, str]:
+    """Of each number of symbols."""
+    return dict(zip(sorted({pair[0] for pair in measured}), itertools.cycle(_COLOURS), strict=False))
+
+
+def _legend(measured: Measured) -> Iterator[str]:
+    for number, (symbols, colour) in enumerate(_colours(measured).items()):
+        left = _LEFT + 120 * number
+        yield f'<rect x="{left}" y="19" width="18" height="3" rx="1.5" fill="{colour}"/>'
+        yield f'<text x="{left + 26}" y="25" fill="{colour}">{symbols:,} symbols</text>'
 
 
 def _plot(measured: Measured, left: int, name: str, title: str, unit: float) -> Iterator[str]:
@@ -70,26 +91,21 @@ def _plot(measured: Measured, left: int, name: str, title: str, unit: float) -> 
     def y(value: float) -> float:
         return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * value / top
 
-    yield f'<text x="{left + _LEFT}" y="24" fill="#e6eaf2" font-size="14">{title}</text>'
+    yield f'<text x="{left + _LEFT}" y="{_TOP - 22}" fill="#e6eaf2" font-size="14">{title}</text>'
     for step in range(5):
         value = top * step / 4
         ends = f'x1="{x(shards[0])}" x2="{x(shards[-1])}" y1="{y(value)}" y2="{y(value)}"'
         yield f'<line {ends} stroke="#1f2a3d"/>'
         place = f'x="{left + _LEFT - 8}" y="{y(value) + 4}"'
-        yield f'<text {place} fill="#8b98ad" text-anchor="end">{value:g}</text>'
+        yield f'<text {place} fill="#8b98ad" text-anchor="end">{value:,g}</text>'
     for number in shards:
         label = f"{number} shard{'s' * (number > 1)}"
-        yield f'<text x="{x(number)}" y="{_HEIGHT - 20}" fill="#8b98ad" text-anchor="middle">{label}</text>'
-    for row, symbols in enumerate(sorted({pair[0] for pair in measured})):
-        colour = _COLOURS[row % len(_COLOURS)]
+        yield f'<text x="{x(number)}" y="{_HEIGHT - 14}" fill="#8b98ad" text-anchor="middle">{label}</text>'
+    for symbols, colour in _colours(measured).items():
         points = [(x(number), y(values[symbols, number])) for number in shards]
         line = " ".join(f"{across:.1f},{down:.1f}" for across, down in points)
         yield f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>'
         yield from (f'<circle cx="{a:.1f}" cy="{d:.1f}" r="3.5" fill="{colour}"/>' for a, d in points)
-        yield (
-            f'<text x="{left + _WIDTH - _RIGHT}" y="{_TOP + 16 * row}" fill="{colour}" '
-            f'text-anchor="end">{symbols:,} symbols</text>'
-        )
 
 
 def _round_up(value: float) -> float:

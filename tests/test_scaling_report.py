@@ -26,16 +26,22 @@ def test_the_table_has_a_row_for_each_pair_in_order() -> None:
     assert len(rows) == len(MEASURED)
 
 
-def test_the_picture_has_a_line_for_each_number_of_symbols_in_both_plots_and_all_of_it_is_inside() -> None:
+def test_the_picture_has_a_line_for_each_number_of_symbols_in_each_plot_and_all_of_it_is_inside() -> None:
     picture = ElementTree.fromstring(scaling_report.svg(MEASURED))
     lines = [one for one in picture.iter() if one.tag.endswith("polyline")]
-    assert len(lines) == 2 * 2
+    assert len(lines) == 3 * 2
     width, height = map(float, picture.attrib["viewBox"].split()[2:])
     for line in lines:
         points = [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
         assert len(points) == 3
         assert all(0 < x < width and 0 < y < height for x, y in points)
         assert points == sorted(points, key=lambda point: point[0])
+    for text in (one for one in picture.iter() if one.tag.endswith("text")):
+        # Sans-serif letters are about half as wide as they are high.
+        long = 0.55 * len(text.text or "") * float(text.attrib.get("font-size", "12"))
+        before = {"middle": long / 2, "end": long}.get(text.attrib.get("text-anchor", ""), 0)
+        left = float(text.attrib["x"]) - before
+        assert left >= 0 and left + long <= width, text.text
 
 
 def test_more_is_drawn_higher() -> None:
