@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 
 import redis
 
-from pipeline import keys
+from pipeline import keys, wall_clock
 from pipeline.alerts import writer as alert_writer
 from pipeline.errors import CandlecastError
 from pipeline.intake import Batch
@@ -78,7 +78,7 @@ class CandleWriter:
         if batch.shard not in self._lives:
             self._until_done(lambda: self._begin(batch.shard))
         life = self._lives[batch.shard]
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = wall_clock.now_ms()
         # Where an earlier life has published newer forming candles than these, only the closed ones count.
         is_old_news = order(batch.entry_id) <= life.written
         candles = list(self._numbering.encoded(revisions, life.epoch, now_ms, only_closed=is_old_news))
@@ -116,7 +116,7 @@ class CandleWriter:
         found = cast("list[Any]", self._client.hmget(keys.progress(shard), ["position", "epoch", "noted"]))
         position, epoch, noted = found
         # Clocks may go back; epochs may not: readers would take what is new for what is old.
-        life_epoch = max(time.time_ns() // 1_000_000, int(epoch or 0) + 1)
+        life_epoch = max(wall_clock.now_ms(), int(epoch or 0) + 1)
         self._lives[shard] = _Life(life_epoch, _order(position), _order(noted))
 
     def _know(self, symbols: set[str]) -> None:

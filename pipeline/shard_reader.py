@@ -16,7 +16,7 @@ from typing import Any
 
 import redis
 
-from pipeline import keys
+from pipeline import keys, wall_clock
 from pipeline.arrivals import Position
 from pipeline.intake import Batch, Intake, RawEntry
 from pipeline.past import BEGINNING, EVERY_S, Past, order
@@ -70,7 +70,7 @@ class ShardReader:
             if not is_outage(error):
                 raise
             self._checked = -1
-            self.next_poll_ms = int(time.time() * 1000 + self._backoff.failed(error) * 1000)
+            self.next_poll_ms = wall_clock.now_ms() + int(1_000 * self._backoff.failed(error))
             return None
         self._backoff.succeeded()
         self.next_poll_ms = 0

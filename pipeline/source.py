@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from pyflink.common import Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import ValueState, ValueStateDescriptor
 
-from pipeline import operator_log
+from pipeline import operator_log, wall_clock
 from pipeline.arrivals import Position
 from pipeline.intake import Intake
 from pipeline.past import Past
@@ -67,7 +66,7 @@ class TradeSource(KeyedProcessFunction):  # type: ignore[misc]
         shard = self._shard_of[ctx.get_current_key()]
         if shard not in self._shards:
             self._start(shard)
-            self._poll_at(_now_ms(), shard, ctx)
+            self._poll_at(wall_clock.now_ms(), shard, ctx)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[tuple[int, bytes]]:
         shard = self._shard_of[ctx.get_current_key()]
@@ -76,7 +75,7 @@ class TradeSource(KeyedProcessFunction):  # type: ignore[misc]
             self._start(shard)
         elif timestamp != self._due_ms[shard]:
             return  # one that came back after it: a shard has one timer at a time
-        now_ms = _now_ms()
+        now_ms = wall_clock.now_ms()
         reader = self._shards[shard]
         batch = reader.poll(max(1, BLOCK_MS // len(self._shards)))
         if batch is not None:
@@ -103,7 +102,3 @@ class TradeSource(KeyedProcessFunction):  # type: ignore[misc]
             self._client, self._connects, intake, shard, position, past, self._max_entries
         )
         log.info("shard %d: reading on from entry %s", shard, position.entry_id)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

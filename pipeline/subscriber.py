@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import redis
 
-from pipeline import keys
+from pipeline import keys, wall_clock
 from pipeline.errors import InvalidAlert, InvalidCandle
 from pipeline.healer import Healer
 from pipeline.hub import Gap, Hub
@@ -118,7 +118,7 @@ class Subscriber:
         payloads = [payload for channel, payload in messages if channel != _ALERTS]
         alerts = [payload for channel, payload in messages if channel == _ALERTS]
         hub.messages += len(messages)
-        hub.last_message_at_ms = time.time_ns() // 1_000_000
+        hub.last_message_at_ms = wall_clock.now_ms()
         updates = read_updates(payloads, self._malformed)
         following, behind = hub.split(updates)
         hub.apply(following)

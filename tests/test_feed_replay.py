@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline import keys
+from pipeline import keys, wall_clock
 from pipeline.entry import END_OF_STREAM
 from pipeline.errors import InputFileError, InvalidTrade
 from pipeline.feed import columns, lines
@@ -167,7 +167,7 @@ class TestBadLines:
     def test_each_is_rejected_by_itself_with_file_line_and_reason(
         self, redis_client, tmp_path, monkeypatch, name: str, around: int
     ) -> None:
-        monkeypatch.setattr(replaying, "_now_ms", lambda: NOW_MS - replaying.FUTURE_MS)
+        monkeypatch.setattr(wall_clock, "now_ms", lambda: NOW_MS - replaying.FUTURE_MS)
         rows: list[str | bytes] = []
         expected = []
         for number, (bad, reason) in enumerate(BAD):

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import Any, Final
 
 import redis
 
-from pipeline import keys
+from pipeline import keys, wall_clock
 from pipeline.alert import Alert
 from pipeline.alerts.delivery import Delivery, NotDelivered
 from pipeline.errors import InvalidAlert
@@ -57,7 +56,7 @@ class Webhook:
         position = self._client.hget(keys.WEBHOOK, "position") or b"0-0"
         self._note_trimmed(position)
         reply: Any = self._client.xread({keys.ALERTS: position}, _READ_AT_ONCE, _BLOCK_MS)
-        self._client.hset(keys.WEBHOOK, "updated_at_ms", time.time_ns() // 1_000_000)
+        self._client.hset(keys.WEBHOOK, "updated_at_ms", wall_clock.now_ms())
         return reply[0][1] if reply else []
 
     def _note_trimmed(self, position: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from pipeline import keys
+from pipeline import keys, wall_clock
 from pipeline.checkpoints import newest_checkpoint
 from pipeline.cli.connection import connected
 from pipeline.embedded import url_of
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
 
 def _lines(client: redis.Redis, settings: Settings) -> Iterator[tuple[str, str]]:
     store = Store(client)
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = wall_clock.now_ms()
     yield "Redis", _redis(client, settings)
     yield "feed", _feed(store.feed(), now_ms)
     progress = store.progress()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from pipeline import wall_clock
 from pipeline.embedded.child import Child
 from pipeline.embedded.log_file import LogFile
 from pipeline.errors import CandlecastError
@@ -102,7 +103,7 @@ class _Kept:
         self._set("stopped", pid=None)
 
     def _start(self, now: float) -> None:
-        self._started, self._started_ms = now, time.time_ns() // 1_000_000
+        self._started, self._started_ms = now, wall_clock.now_ms()
         try:
             command, env = self.part.launch()
             self.part.log.last_line = ""

@@ -19,6 +19,7 @@ from typing import Final
 
 import numpy as np
 
+from pipeline import wall_clock
 from pipeline.ahead import NewestTime, contradicted
 from pipeline.entry import END_OF_STREAM
 from pipeline.feed.patience import FeedStopped
@@ -83,7 +84,7 @@ def replay(
     the windows of these trades and no later ones. InputFileError before anything is written;
     FeedStopped if the writer's ``stop`` is set before the end.
     """
-    tape = Tape(paths, where, _now_ms() + FUTURE_MS)
+    tape = Tape(paths, where, wall_clock.now_ms() + FUTURE_MS)
     position, state = writer.resume()
     if position is not None and position.startswith("{"):
         log.info("replay: was played to its end before")
@@ -92,10 +93,6 @@ def replay(
     for stretch in run.not_written(position, state):
         run.play(stretch)
     return run.finish(is_last)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class _Replay:

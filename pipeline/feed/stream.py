@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import redis
 
-from pipeline import keys
+from pipeline import keys, wall_clock
 from pipeline.entry import END_OF_STREAM, RECORD, Records, encode
 from pipeline.feed.backlog import Backlog
 from pipeline.feed.patience import FeedStopped, patiently
@@ -218,7 +218,7 @@ class TradeWriter:
     def _introduce(self, trades: int, more: Mapping[str, str | int] | None = None) -> list[Command]:
         """What the feed says of itself; all of it with the first write, and to a new Redis."""
         news = [text for field in (more or {}).items() for text in field]
-        about: Command = ("updated_at_ms", time.time_ns() // 1_000_000, *map(_plain, news))
+        about: Command = ("updated_at_ms", wall_clock.now_ms(), *map(_plain, news))
         counted: Command = ("HINCRBY", keys.FEED, "trades", trades)
         if self._introduced:
             return [("HSET", keys.FEED, *about), counted]

@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from pipeline import wall_clock
 from pipeline.gateway import doors
 from pipeline.gateway.alerts import search
 from pipeline.gateway.fanout import ALL
-from pipeline.gateway.frames import MODE, now_ms
+from pipeline.gateway.frames import MODE
 from pipeline.gateway.metrics import counter, gauge, histogram, labelled
 from pipeline.retry import RETRYABLE
 
@@ -117,7 +118,9 @@ class Api:
     def _metrics(self) -> Iterator[str]:
         hub, fan_out, counts = self._gateway.hub, self._gateway.fan_out, self._gateway.metrics
         name = "candlecast_{}".format
-        age_s = (now_ms() - hub.last_message_at_ms) / 1000 if hub.last_message_at_ms else float("nan")
+        age_s = (
+            (wall_clock.now_ms() - hub.last_message_at_ms) / 1000 if hub.last_message_at_ms else float("nan")
+        )
         yield from labelled(
             name("clients"), "WebSocket clients now.", "gauge", "symbol", fan_out.by_symbol().items()
         )

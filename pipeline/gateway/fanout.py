@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
+from pipeline import wall_clock
 from pipeline.alert import Alert, Severity
 from pipeline.gateway import frames
 from pipeline.gateway.client import Client, Sending
@@ -177,7 +178,7 @@ class FanOut:
         plan = [(tuple(self._groups[group]), sending) for group, sending in lists.items()]
         for clients, sending in plan:
             await self._write(clients, sending)
-        now = frames.now_ms()
+        now = wall_clock.now_ms()
         for update in updates:
             self._metrics.publish_to_send.observe((now - update.published_at_ms) / 1000)
 

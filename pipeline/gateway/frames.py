@@ -7,20 +7,16 @@ numbers keep their exact digits. ``timestamp`` is our clock in ms since 1970 UTC
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+from pipeline import wall_clock
 from pipeline.alert import Alert, AlertType, Severity
 from pipeline.gateway.wire import Frame
 from pipeline.market import INTERVALS
 from pipeline.update import Position, Update
 
 MODE: Final = "event_driven_pubsub"
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def connection(symbol: str, interval: str) -> Frame:
@@ -31,14 +27,14 @@ def connection(symbol: str, interval: str) -> Frame:
         message=f"Connected to {symbol} {interval}: candles are pushed as they change.",
         mode=MODE,
         interval=interval,
-        timestamp=now_ms(),
+        timestamp=wall_clock.now_ms(),
     )
 
 
 def initial_data(update: Update) -> Frame:
     """The newest candle of one symbol, at the start and after a gap."""
     return Frame(
-        f'{{"type":"initial_data","symbol":"{update.symbol}","data":{update.payload},"timestamp":{now_ms()}}}'.encode()
+        f'{{"type":"initial_data","symbol":"{update.symbol}","data":{update.payload},"timestamp":{wall_clock.now_ms()}}}'.encode()
     )
 
 
@@ -46,7 +42,7 @@ def price_update(update: Update, source: str = "redis_pubsub") -> Frame:
     """One revision. ``source`` is ``history`` for what a client missed, and gets after ``?since=``."""
     return Frame(
         f'{{"type":"price_update","symbol":"{update.symbol}","data":{update.payload},'
-        f'"source":"{source}","timestamp":{now_ms()}}}'.encode()
+        f'"source":"{source}","timestamp":{wall_clock.now_ms()}}}'.encode()
     )
 
 
@@ -59,7 +55,7 @@ def gap(symbol: str, interval: str, since: Position, message: str) -> Frame:
         recovered=False,
         since=f"{since[0]}:{since[1]}",
         message=message,
-        timestamp=now_ms(),
+        timestamp=wall_clock.now_ms(),
     )
 
 
@@ -71,7 +67,7 @@ def alerts_connection(symbol: str, severity: Severity) -> Frame:
         message=f"Connected to alerts of {symbol} from {severity.name}: they are pushed as they fire.",
         mode=MODE,
         severity=severity.name,
-        timestamp=now_ms(),
+        timestamp=wall_clock.now_ms(),
     )
 
 
@@ -79,28 +75,28 @@ def alerts_initial_data(symbol: str, newest_first: Sequence[Alert]) -> Frame:
     """What has fired already; ``symbol`` may be ALL."""
     data = ",".join(alert.to_json() for alert in newest_first)
     return Frame(
-        f'{{"type":"initial_data","symbol":"{symbol}","data":[{data}],"timestamp":{now_ms()}}}'.encode()
+        f'{{"type":"initial_data","symbol":"{symbol}","data":[{data}],"timestamp":{wall_clock.now_ms()}}}'.encode()
     )
 
 
 def alert(alert: Alert) -> Frame:
     """One alert, when it fires."""
     return Frame(
-        f'{{"type":"alert","symbol":"{alert.symbol}","data":{alert.to_json()},"timestamp":{now_ms()}}}'.encode()
+        f'{{"type":"alert","symbol":"{alert.symbol}","data":{alert.to_json()},"timestamp":{wall_clock.now_ms()}}}'.encode()
     )
 
 
 def keepalive() -> Frame:
-    return _frame(type="keepalive", timestamp=now_ms())
+    return _frame(type="keepalive", timestamp=wall_clock.now_ms())
 
 
 def pong() -> Frame:
-    return _frame(type="pong", timestamp=now_ms())
+    return _frame(type="pong", timestamp=wall_clock.now_ms())
 
 
 def error(message: str) -> Frame:
     """What was wrong with a client's frame. The connection goes on."""
-    return _frame(type="error", message=message, timestamp=now_ms())
+    return _frame(type="error", message=message, timestamp=wall_clock.now_ms())
 
 
 def _frame(**fields: Any) -> Frame:

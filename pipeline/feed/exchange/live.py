@@ -14,6 +14,7 @@ from typing import Final
 
 import redis
 
+from pipeline import wall_clock
 from pipeline.errors import SettingsError
 from pipeline.feed.exchange.client import check_exchange
 from pipeline.feed.exchange.gate import Gate
@@ -21,7 +22,7 @@ from pipeline.feed.exchange.history import ExchangeHistory
 from pipeline.feed.exchange.lane import Place
 from pipeline.feed.exchange.markets import Market, check_all_found, choose, exchanges_of
 from pipeline.feed.exchange.reports import Reports
-from pipeline.feed.exchange.session import FIRST_WAIT_S, LONGEST_WAIT_S, Session, wall_clock_ms
+from pipeline.feed.exchange.session import FIRST_WAIT_S, LONGEST_WAIT_S, Session
 from pipeline.feed.exchange.tick_writer import ID_BITS, TickWriter, Writer
 from pipeline.feed.simulator import HEARTBEAT_MS
 from pipeline.feed.stream import MAX_WRITE_TRADES
@@ -46,7 +47,7 @@ class LiveFeed:
         writer: Writer,
         exchanges: Sequence[str],
         client: redis.Redis | None,
-        now_ms: Callable[[], int] = wall_clock_ms,
+        now_ms: Callable[[], int] = wall_clock.now_ms,
     ) -> None:
         self._client = client
         self._now_ms = now_ms

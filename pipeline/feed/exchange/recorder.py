@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TextIO, cast
 
+from pipeline import wall_clock
 from pipeline.entry import Records
 from pipeline.feed.exchange.live import LiveFeed
-from pipeline.feed.exchange.session import wall_clock_ms
 from pipeline.feed.stream import Position, Rejected
 from pipeline.gap import Gap
 from pipeline.market import PRICE_DECIMALS, QUANTITY_DECIMALS, Side, decimal_text
@@ -38,7 +38,7 @@ def record(
     path: Path,
     stop: threading.Event,
     tell: Callable[[str], None],
-    now_ms: Callable[[], int] = wall_clock_ms,
+    now_ms: Callable[[], int] = wall_clock.now_ms,
 ) -> Recorded:
     """Write trades of ``exchanges`` to ``path`` until ``stop`` is set; ``tell`` is given lines for people.
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from pipeline import wall_clock
 from pipeline.errors import CandlecastError, InvalidTrade, SettingsError
 from pipeline.feed.exchange.client import MAKER_SIDED, open_client
 from pipeline.feed.exchange.clock import ExchangeClock
@@ -34,10 +35,6 @@ what comes meanwhile is fetched afterwards."""
 _TICK_S: Final = 0.1
 
 
-def wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class Lost(CandlecastError):
     """The connection ended, or is to be made anew; the text says why."""
 
@@ -57,7 +54,7 @@ class Session:
         *,
         relay: str | None = None,
         held: Callable[[], int] = lambda: 0,
-        now_ms: Callable[[], int] = wall_clock_ms,
+        now_ms: Callable[[], int] = wall_clock.now_ms,
     ) -> None:
         self.exchange = exchange
         self.client = open_client(exchange, relay)
@@ -214,7 +211,7 @@ class Session:
     def _silent_for_s(self) -> float:
         """How long ago the connection was last known to live: by a frame, or by an answer to a ping."""
         pong_ms: int = self.client.last_pong_ms()
-        return min(time.monotonic() - self._heard_s, max(0.0, (wall_clock_ms() - pong_ms) / 1_000))
+        return min(time.monotonic() - self._heard_s, max(0.0, (wall_clock.now_ms() - pong_ms) / 1_000))
 
     def _take(self, name: str, trade: dict[str, Any]) -> None:
         if self._lost:
