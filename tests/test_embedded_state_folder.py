@@ -6,13 +6,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from pipeline.embedded.state_folder import SOCKET_PATH_LIMIT, StateFolder
 from pipeline.errors import StateFolderError
+from tests.small_disk import fill, mounted
 
 
 def test_a_folder_is_taken_by_one_run_only_and_the_other_one_is_told_by_whom(tmp_path: Path) -> None:
@@ -149,21 +149,11 @@ def test_a_folder_inside_that_is_somebody_elses_is_named_before_anything_is_star
 
 
 def test_a_full_disk_is_said_at_the_start_and_the_lock_is_free_for_the_next(tmp_path: Path) -> None:
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], check=False, capture_output=True
-    )
-    if done.returncode:
-        pytest.skip("a small file system can be mounted by root only")
-    try:
+    with mounted(tmp_path, "64k"):
         StateFolder(tmp_path).take()
-        filler = tmp_path / "filler"
-        with filler.open("wb", buffering=0) as file, suppress(OSError):
-            while file.write(b"x" * 4_096):
-                pass
+        fill(tmp_path / "filler")
         with pytest.raises(StateFolderError, match="No space left on device"):
             StateFolder(tmp_path).take()
-        filler.unlink()
+        (tmp_path / "filler").unlink()
         with pytest.raises(StateFolderError, match="taken by another run"):
             StateFolder(tmp_path).take()  # by the one above, that has it still
-    finally:
-        subprocess.run(["umount", "-l", tmp_path], check=True)

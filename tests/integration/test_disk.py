@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from tests.golden import golden, golden_candle
 from tests.integration import processes
 from tests.integration.job_alone import NAMES, Job, deals
 from tests.integration.processes import wait_until
+from tests.small_disk import fill, mounted
 
 
 @pytest.fixture
@@ -120,20 +119,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False, capture_output=True
-    )
-    if done.returncode:
-        pytest.skip("a small file system can be mounted by root only")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill(path: Path) -> None:
-    """Let ``path`` grow until there is no room."""
-    with path.open("ab", buffering=0) as file, suppress(OSError):
-        while file.write(b"x" * 4_096):
-            pass
+    with mounted(folder, "4m"):
+        yield folder
 
 
 def test_checkpoints_without_room_are_told_of_and_cost_no_candle(job: Job, small_disk: Path) -> None:
