@@ -39,9 +39,10 @@ cluster-down: $(VENV)/run.stamp
 settings: $(VENV)/run.stamp
 	@$(BIN)/python -m pipeline settings --write
 
-# Most tests wait for processes; files stay whole, for their tests share servers and clusters.
+# Most tests wait for processes; files stay whole, for their tests share servers and clusters, and keep
+# the order of tests/conftest.py.
 test: check
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .

@@ -103,6 +103,8 @@ def configuration(settings: Settings) -> Configuration:
         "rest.bind-port": f"{urlsplit(settings.flink_url).port},0",
         "execution.buffer-timeout.interval": "0 ms",  # a batch is large: hand it on at once
         "execution.checkpointing.interval": f"{settings.checkpoint_ms} ms",
+        # Flink waits so long for the first one, too: one before the operators run would fail.
+        "execution.checkpointing.min-pause": f"{settings.checkpoint_ms * 4 // 5} ms",
         "execution.checkpointing.dir": checkpoints.as_uri(),
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.checkpointing.num-retained": "3",

@@ -19,6 +19,12 @@ from pipeline.retry import Backoff
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files with the longest tests first: where several run side by side, none is left for the end."""
+    turns = {"integration": 0, "browser": 1}
+    items.sort(key=lambda item: turns.get(item.path.parent.name, 2))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of recorded market data; the test skips where it is absent."""

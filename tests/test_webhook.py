@@ -320,6 +320,20 @@ class TestProcess:
         assert "sending alerts, signed" in output
         assert "t0ken" not in output and SECRET not in output
 
+    def test_it_ends_at_once_when_asked_between_two_attempts_and_the_next_one_sends_the_alert(
+        self, redis_url: str, redis_client: redis.Redis
+    ) -> None:
+        publish_alerts(redis_client, alert())
+        with Receiver(*[Answer(503)] * 4) as receiver:
+            with self.process(redis_url, receiver.url) as running:
+                wait_until(lambda: len(receiver.received) == 4, 30)  # it now waits for seconds
+                running.send_signal(signal.SIGTERM)
+                assert running.wait(2) == 0
+            assert "delivered" not in about(redis_client)
+            with self.process(redis_url, receiver.url):
+                wait_until(lambda: about(redis_client).get("delivered") == "1", 20)
+            assert set(receiver.ids) == {alert().id}
+
     @pytest.mark.parametrize(
         ("variables", "complaint"),
         [

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import logging
 import signal
+import sys
 import threading
 
 import redis
@@ -29,8 +30,13 @@ def run(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
     if settings.alert_webhook_url is None:
         raise SettingsError("ALERT_WEBHOOK_URL is not set: there is nobody to send alerts to")
     stop = threading.Event()
+
+    def end(*_: object) -> None:
+        stop.set()
+        sys.exit(0)  # also between two attempts at an alert: whoever comes after us sends it again
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
     delivery = Delivery(settings.alert_webhook_url, settings.alert_webhook_secret)
     with (
         contextlib.closing(delivery),

@@ -8,11 +8,14 @@ person ended (stopped, cancelled) stays ended.
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from typing import Final
 
 from pipeline import seals
 from pipeline.cluster.control import JobControl
+from pipeline.cluster.nodes import HEARTBEAT_TIMEOUT_S
 from pipeline.cluster.rest import FlinkRefused, FlinkUnreachable, Job
 from pipeline.errors import StartError
 from pipeline.settings import Settings
@@ -32,6 +35,7 @@ class Keeper:
         self._stop = stop
         self._parallelism = settings.parallelism or settings.shards
         self._told = ""
+        self._seen_alive_at = -math.inf
         self._checkpoints = settings.state_dir.resolve() / "checkpoints"
         self._checkpoint_s = settings.checkpoint_ms / 1000
 
@@ -58,14 +62,25 @@ class Keeper:
             self._note(job)
         elif job is not None and job.state in _ENDED_BY_A_PERSON:
             self._tell(f"job {job.id} was ended ({job.state}): submit it to go on")
+        elif job is None and not self._is_gone():
+            self._tell("the JobManager has forgotten the job: waiting until no TaskManager runs it any more")
         elif self._has_slots():
             self._told = ""
             log.info("submitted job %s", self._control.submit(self._parallelism))
 
     def _note(self, job: Job) -> None:
-        """Remember how wide it is: one that was rescaled comes back as wide."""
+        """Remember when it was seen, and how wide it is: one that was rescaled comes back as wide."""
+        self._seen_alive_at = time.monotonic()
         self._parallelism = self._control.parallelism(job) or self._parallelism
         self._tell(f"job {job.id} is {job.state}, parallelism {self._parallelism}")
+
+    def _is_gone(self) -> bool:
+        """Whether the job that was seen last has ended everywhere: two at once count late trades twice.
+
+        TaskManagers run their parts of it on until they miss their JobManager, and one that has just come
+        has free slots meanwhile.
+        """
+        return time.monotonic() >= self._seen_alive_at + HEARTBEAT_TIMEOUT_S
 
     def _has_slots(self) -> bool:
         slots = int(self._control.rest.overview()["slots-available"])

@@ -16,10 +16,16 @@ Launch = tuple[list[str], dict[str, str]]
 JAVA: Final = ("-XX:+UseSerialGC", "-Xss512k")
 """Heap and metaspace come from the memory options below, by Flink's own arithmetic."""
 
+HEARTBEAT_TIMEOUT_S: Final = 20.0
+"""So long after its JobManager's death a TaskManager may still be running its part of the job."""
+
 _COMMON: Final = {
     # A TaskManager that was killed is missed within some seconds, not after Flink's 20 to 50.
     "heartbeat.interval": "1000",
-    "heartbeat.timeout": "20000",
+    "heartbeat.timeout": f"{1_000 * HEARTBEAT_TIMEOUT_S:.0f}",
+    # One whose machine or container went away with it refuses no connection: a new one just hangs. It
+    # counts as gone after two such, long before its heartbeat does.
+    "pekko.tcp.timeout": "4 s",
     # Nobody uploads jars through the web page. Jobs come by `flink run`.
     "web.submit.enable": "false",
     # Work is spread over the TaskManagers instead of filling the first one.

@@ -14,9 +14,10 @@ import psutil
 import pytest
 import redis
 
-from pipeline import keys
+from pipeline import keys, wall_clock
 from pipeline.cluster import JobControl, LocalCluster
 from pipeline.cluster.keeper import Keeper
+from pipeline.cluster.nodes import HEARTBEAT_TIMEOUT_S
 from pipeline.cluster.rest import FlinkRefused, FlinkUnreachable
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings
@@ -188,6 +189,34 @@ def test_a_job_that_a_killed_jobmanager_forgot_is_submitted_again_and_goes_on(
         control.stop()
         stop.wait(3)
         assert control.living() is None, "what a person has stopped stays stopped"
+    finally:
+        stop.set()
+        keeper.join()
+
+
+def test_no_second_job_begins_while_a_taskmanager_runs_what_the_jobmanager_forgot(
+    cluster: LocalCluster, control: JobControl, client: redis.Redis
+) -> None:
+    trades = market(client, control, parts=2)
+    control.submit()
+    stop = threading.Event()
+    keeper = threading.Thread(target=Keeper(control._settings, stop).run)
+    keeper.start()
+    try:
+        wait_for_checkpoint(control)
+        first = living_id(control)
+        trades.write()
+        trades.wait_until_folded()
+        killed_ms = wall_clock.now_ms()
+        # The TaskManager that comes again has free slots long before the other one misses its JobManager.
+        for pid in (cluster.jobmanager_pid(), cluster.taskmanager_pids()[0]):
+            assert pid
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: living_id(control) not in {None, first}, 300, "no job was submitted again")
+        assert control.jobs()[0].started_ms - killed_ms > 1_000 * (HEARTBEAT_TIMEOUT_S - 2)
+        trades.end()
+        trades.wait_until_folded()
+        assert closed(client) == trades.golden()
     finally:
         stop.set()
         keeper.join()
