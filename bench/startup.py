@@ -1,6 +1,6 @@
 """From the start of the server to the first candle on the page, and what the whole run takes in memory.
 
-* ``first_start``: ``streamlit run app.py`` with an empty state folder (Redis, feed with three hours
+* ``first_start``: ``streamlit run app.py`` with an empty state folder (Redis, feed with two days
   of simulated past, JVM, Flink job, server), until a Chromium that asks for the page again and again
   has painted a candle. ``second_start``: the same with the state of the first one.
 * ``memory``: of the server and everything below it, some time after the second start, with the

@@ -200,8 +200,8 @@ class Settings:
         "SIMULATOR_RATE", 200, _whole(1, 1_000_000), "Mean trades a second of the simulated market."
     )
     simulator_history_minutes: int = _setting(
-        "SIMULATOR_HISTORY_MINUTES", 180, _whole(0, 7 * 24 * 60),
-        "Past that the simulator writes on its first start.",
+        "SIMULATOR_HISTORY_MINUTES", 2_880, _whole(0, 7 * 24 * 60),
+        "Past that the simulator writes on its first start; before the last hour in outline.",
     )  # fmt: skip
     simulator_spike_minutes: int = _setting(
         "SIMULATOR_SPIKE_MINUTES", 60, _whole(0, 1_440),

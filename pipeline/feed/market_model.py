@@ -31,29 +31,29 @@ STEP_MS: Final = 1_000
 _SUBSTEPS: Final = 10
 """Moves of the price within a step."""
 _YEAR_S: Final = 31_557_600
-_MARKET_VOLATILITY: Final = 0.45 / math.sqrt(_YEAR_S)
-_PULL: Final = 2e-7
+MARKET_VOLATILITY: Final = 0.45 / math.sqrt(_YEAR_S)
+PULL: Final = 2e-7
 """Share of the way back to the profile's price a second: no coin drifts off within weeks."""
 
-_SLOW, _SLOW_SD = 0.9995, 0.45
-_FAST, _FAST_SD = 0.98, 0.45
-_OWN, _OWN_SD = 0.995, 0.25
-_MARKET_VARIANCE: Final = _SLOW_SD**2 + _FAST_SD**2
+SLOW, SLOW_SD = 0.9995, 0.45
+FAST, FAST_SD = 0.98, 0.45
+OWN, OWN_SD = 0.995, 0.25
+MARKET_VARIANCE: Final = SLOW_SD**2 + FAST_SD**2
 
-_NEWS_CHANCE, _NEWS_MOST, _NEWS_STAYS = 0.003, 4.0, 0.95
-_NEWS_TRADES: Final = 4.0
-_NEWS_MEAN: Final = _NEWS_CHANCE * (1 - math.exp(-_NEWS_MOST)) / (1 - _NEWS_STAYS)
-_CALM_TRADES: Final = 0.8
+NEWS_CHANCE, NEWS_MOST, NEWS_STAYS = 0.003, 4.0, 0.95
+NEWS_TRADES: Final = 4.0
+_NEWS_MEAN: Final = NEWS_CHANCE * (1 - math.exp(-NEWS_MOST)) / (1 - NEWS_STAYS)
+CALM_TRADES: Final = 0.8
 """Power of the volatility that the number of trades follows."""
-_MEAN_ACTIVITY: Final = math.exp(_CALM_TRADES**2 * _MARKET_VARIANCE / 2) * (1 + _NEWS_TRADES * _NEWS_MEAN)
+MEAN_ACTIVITY: Final = math.exp(CALM_TRADES**2 * MARKET_VARIANCE / 2) * (1 + NEWS_TRADES * _NEWS_MEAN)
 
 _SWEEPS: Final = 0.3
 """Share of the orders that take more than the best price has, a tick further then."""
 _LAST_FILL: Final = 0.6
 """Chance that a fill is its order's last: 1.67 trades an order."""
-_PUSH: Final = 0.35
+PUSH: Final = 0.35
 _HALF_SPREAD: Final = 2e-5
-_MEDIAN_USD, _SIZE_SIGMA = 120.0, 1.5
+MEDIAN_USD, SIZE_SIGMA = 120.0, 1.5
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -101,34 +101,34 @@ class Market:
         """The market before its first second ``step``."""
         none = np.zeros(len(self.symbols))
         ids = none.astype(np.int64) + 1
-        return State(step, 0.0, 0.0, 0.0, self._coins.log_price.copy(), none, ids, welcome)
+        return State(step, 0.0, 0.0, 0.0, self.coins.log_price.copy(), none, ids, welcome)
 
     def advance(self, state: State) -> Step:
         """The second ``state.step``."""
         rng = np.random.default_rng([self.seed, state.step])
-        coins = self._coins
+        coins = self.coins
         mood = rng.standard_normal(2)
-        slow = _SLOW * state.slow + _SLOW_SD * math.sqrt(1 - _SLOW**2) * float(mood[0])
-        fast = _FAST * state.fast + _FAST_SD * math.sqrt(1 - _FAST**2) * float(mood[1])
-        own = _OWN * state.own + _OWN_SD * math.sqrt(1 - _OWN**2) * rng.standard_normal(len(state.own))
-        kick = min(rng.exponential(), _NEWS_MOST) if rng.random() < _NEWS_CHANCE else 0.0
-        news = _NEWS_STAYS * state.news + kick
+        slow = SLOW * state.slow + SLOW_SD * math.sqrt(1 - SLOW**2) * float(mood[0])
+        fast = FAST * state.fast + FAST_SD * math.sqrt(1 - FAST**2) * float(mood[1])
+        own = OWN * state.own + OWN_SD * math.sqrt(1 - OWN**2) * rng.standard_normal(len(state.own))
+        kick = min(rng.exponential(), NEWS_MOST) if rng.random() < NEWS_CHANCE else 0.0
+        news = NEWS_STAYS * state.news + kick
 
-        loudness = math.exp(slow + fast - _MARKET_VARIANCE) * (1 + news)
-        deviation = coins.own_volatility * np.exp(own - _OWN_SD**2) * (1 + news)
+        loudness = math.exp(slow + fast - MARKET_VARIANCE) * (1 + news)
+        deviation = coins.own_volatility * np.exp(own - OWN_SD**2) * (1 + news)
         root = math.sqrt(1 / _SUBSTEPS)
         moves = root * (
-            np.outer(coins.beta, _MARKET_VOLATILITY * loudness * rng.standard_normal(_SUBSTEPS))
+            np.outer(coins.beta, MARKET_VOLATILITY * loudness * rng.standard_normal(_SUBSTEPS))
             + deviation[:, None] * rng.standard_normal((len(self.symbols), _SUBSTEPS))
         )
-        usual = root * np.hypot(coins.beta * _MARKET_VOLATILITY * loudness, deviation)
+        usual = root * np.hypot(coins.beta * MARKET_VOLATILITY * loudness, deviation)
 
         crowd = np.ones(len(self.symbols))
         for spike in spikes.active(self.seed, self.spike_minutes, len(self.symbols), state.step, state.welcome):
             moves[spike.coin] += spike.moves(state.step, _SUBSTEPS)
             crowd[spike.coin] += spike.crowd(state.step)
 
-        activity = math.exp(_CALM_TRADES * (slow + fast)) * (1 + _NEWS_TRADES * news) / _MEAN_ACTIVITY
+        activity = math.exp(CALM_TRADES * (slow + fast)) * (1 + NEWS_TRADES * news) / MEAN_ACTIVITY
         orders = rng.poisson(self.rate * _LAST_FILL * activity * coins.share * crowd)
         trades = self._trades(rng, state, orders, moves, usual)
         return Step(
@@ -140,7 +140,7 @@ class Market:
                 fast=fast,
                 news=news,
                 own=own,
-                log_price=state.log_price + moves.sum(axis=1) + _PULL * (coins.log_price - state.log_price),
+                log_price=state.log_price + moves.sum(axis=1) + PULL * (coins.log_price - state.log_price),
                 next_id=state.next_id + np.bincount(trades["symbol"], minlength=len(self.symbols)),
             ),
         )
@@ -148,7 +148,7 @@ class Market:
     def _trades(
         self, rng: np.random.Generator, state: State, orders: Integers, moves: Floats, usual: Floats
     ) -> Records:
-        coins = self._coins
+        coins = self.coins
         coin = np.repeat(np.arange(len(orders)), orders)
         when = rng.random(len(coin))
         when = when[np.lexsort((when, coin))]
@@ -156,7 +156,7 @@ class Market:
         move = moves[coin, part]
         before = np.cumsum(moves, axis=1)[coin, part] - move
         price = np.exp(state.log_price[coin] + before + move * (when * _SUBSTEPS - part))
-        buys = rng.random(len(coin)) < 0.5 + _PUSH * np.tanh(move / usual[coin])
+        buys = rng.random(len(coin)) < 0.5 + PUSH * np.tanh(move / usual[coin])
         way = np.where(buys, 1, -1)
 
         # Each order becomes one or more fills; from here on arrays are by fill.
@@ -167,7 +167,7 @@ class Market:
         further = way * np.minimum(nth, 1) * (rng.random(len(fills)) < _SWEEPS)[order]
         quote = price[order] * (1 + way * _HALF_SPREAD) / coins.tick_usd[coin]
         ticks = np.where(way > 0, np.ceil(quote), np.floor(quote)).astype(np.int64) + further
-        usd = _MEDIAN_USD * np.exp(_SIZE_SIGMA * rng.standard_normal(len(order)))
+        usd = MEDIAN_USD * np.exp(SIZE_SIGMA * rng.standard_normal(len(order)))
         lots = np.rint(usd / (price[order] * coins.lot_size[coin])).astype(np.int64)
 
         trades = np.empty(len(order), RECORD)
@@ -207,12 +207,13 @@ class Market:
         return replace(mine, slow=state.slow, fast=state.fast, news=state.news, welcome=state.welcome)
 
     @cached_property
-    def _coins(self) -> _Coins:
+    def coins(self) -> Coins:
+        """The profiles of its symbols."""
         profiles = [profile(symbol) for symbol in self.symbols]
         weight = np.array([coin.weight for coin in profiles])
         tick = np.array([coin.tick for coin in profiles], np.int64)
         lot = np.array([coin.lot for coin in profiles], np.int64)
-        return _Coins(
+        return Coins(
             log_price=np.log([coin.price for coin in profiles]),
             share=weight / weight.sum(),
             beta=np.array([coin.beta for coin in profiles]),
@@ -224,7 +225,7 @@ class Market:
         )
 
 
-class _Coins(NamedTuple):
+class Coins(NamedTuple):
     """The profiles as arrays by symbol."""
 
     log_price: Floats

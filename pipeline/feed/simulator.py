@@ -2,19 +2,21 @@
 
 The position in Redis is ``STEP:RELEASED``, the second in progress and how many of its trades are
 out; the state beside it is the market at the start of that second. A restart makes the second
-again, leaves out what is out, and goes on.
+again, leaves out what is out, and goes on. While the further past is written (see ``outline``), the
+position is ``STEP:RELEASED:UNTIL``: what is in progress is the stretch from the one second to the other.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
+from pipeline import wall_clock
 from pipeline.entry import Records
+from pipeline.feed import outline
 from pipeline.feed.market_model import STEP_MS, Market, State, load
 from pipeline.feed.stream import NO_TRADES, Position, TradeWriter
 from pipeline.settings import Settings
@@ -26,19 +28,19 @@ HEARTBEAT_MS = 250
 WELCOME_AFTER_MS = 30_000
 """A new market's first spike begins in the first full minute after so long: who has just come sees
 one within three minutes, when the page has been up for a while."""
+DETAILED_MINUTES = 60
+"""So much of the past is told trade by trade, as charts of seconds show it; what lies before, in outline."""
+_STRETCH = 240 * outline.MINUTE
+"""Of the outline at a time, in steps: some megabytes of arithmetic, and some ten thousand trades."""
 _FAR_BEHIND_MS = 10_000
 """From here on catching up is bulk writing, and waits for the job."""
-
-
-def _wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class Simulator:
     """Writes the market of ``settings`` until the writer's ``stop`` is set."""
 
     def __init__(
-        self, settings: Settings, writer: TradeWriter, now_ms: Callable[[], int] = _wall_clock_ms
+        self, settings: Settings, writer: TradeWriter, now_ms: Callable[[], int] = wall_clock.now_ms
     ) -> None:
         self._settings = settings
         self._writer = writer
@@ -58,7 +60,9 @@ class Simulator:
         """Blocks. FeedStopped or PositionMoved may come out of the writer."""
         self._resume(self._writer.resume())
         while not self._writer.stop.is_set():
-            if self._state.time_ms + STEP_MS <= self._now_ms():
+            if self._is_long_past():
+                self._outline(min(self._state.step + _STRETCH, self._detailed_from()))
+            elif self._state.time_ms + STEP_MS <= self._now_ms():
                 self._catch_up()
             else:
                 self._live_second()
@@ -75,13 +79,16 @@ class Simulator:
             self._writer.write((), NO_TRADES, f"{earliest}:0", state=self._market.save(self._state))
             return
         self._market, self._state = load(found.state)
-        self._released = int(found.position.partition(":")[2])
+        _, released, *until = map(int, found.position.split(":"))
+        self._released = released
         log.info("simulator: going on, %d s after its last trade", self._now_ms() // 1000 - self._state.step)
+        if until:
+            self._outline(until[0])
         if self._state.step < earliest:
             self._leave_out_until(earliest)
 
     def _leave_out_until(self, earliest: int) -> None:
-        """A stop of hours leaves a hole: nobody wants a week of invented past."""
+        """A stop of days leaves a hole: nobody wants a month of invented past."""
         if self._released:  # the rest of its second is given up, and with it the ids
             self._state = self._market.advance(self._state).after
             self._released = 0
@@ -94,6 +101,28 @@ class Simulator:
         if self._market != self._wanted:
             self._state = self._wanted.adopt(self._market, self._state)
             self._market = self._wanted
+
+    def _is_long_past(self) -> bool:
+        """Whether what comes next is told in outline: whole minutes are, a second that is half out is not."""
+        step = self._state.step
+        return not self._released and not step % outline.MINUTE and step < self._detailed_from()
+
+    def _detailed_from(self) -> int:
+        """A whole minute, in steps."""
+        return (self._now_ms() // 60_000 - DETAILED_MINUTES) * outline.MINUTE
+
+    def _outline(self, until: int) -> None:
+        """Write what comes before the step ``until``, in as many transactions as it takes."""
+        symbols, begin = self._market.symbols, self._state.step
+        trades, after = outline.advance(self._market, self._state, until)
+        most = self._writer.bulk_trades
+        while len(trades) - self._released > most:
+            self._writer.wait_until_read()
+            rest, self._released = trades[self._released :][:most], self._released + most
+            self._writer.write(symbols, rest, f"{begin}:{self._released}:{until}")
+        self._writer.wait_until_read()
+        rest, self._released, self._state = trades[self._released :], 0, after
+        self._write_end(symbols, rest)
 
     def _catch_up(self) -> None:
         """Write whole seconds of the past in one transaction."""
@@ -109,9 +138,11 @@ class Simulator:
             if self._market != self._wanted:  # other symbols: not in the same table
                 self._take_settings()
                 break
-        self._write_second_end(symbols, np.concatenate(parts))
+            if self._is_long_past():
+                break
+        self._write_end(symbols, np.concatenate(parts))
 
-    def _write_second_end(self, symbols: tuple[str, ...], trades: Records) -> None:
+    def _write_end(self, symbols: tuple[str, ...], trades: Records) -> None:
         self._take_settings()
         self._heartbeat_ms = self._state.time_ms
         self._writer.write(
@@ -131,7 +162,7 @@ class Simulator:
             now_ms = self._now_ms()
             if now_ms >= after.time_ms:
                 rest, self._released, self._state = trades[self._released :], 0, after
-                return self._write_second_end(symbols, rest)
+                return self._write_end(symbols, rest)
             due = int(np.searchsorted(times, now_ms, side="right"))
             silent = now_ms - self._heartbeat_ms >= HEARTBEAT_MS
             if silent:

@@ -35,6 +35,11 @@ class Spike(NamedTuple):
     rise_s: int
     size: float
 
+    @property
+    def end(self) -> int:
+        """From this second on nothing of it is left to see."""
+        return self.begin + _LASTS_S
+
     def level(self, second: float) -> float:
         """What it adds to the logarithm of the price."""
         part = (second - self.begin) / self.rise_s
@@ -60,13 +65,18 @@ class Spike(NamedTuple):
 
 def active(seed: int, every: int, coins: int, second: int, welcome: int) -> list[Spike]:
     """Spikes that are under way in ``second``; ``welcome`` is the begin of an additional one, or 0."""
+    return between(seed, every, coins, second, second + 1, welcome)
+
+
+def between(seed: int, every: int, coins: int, begin: int, end: int, welcome: int) -> list[Spike]:
+    """Spikes that are under way in any of the seconds from ``begin`` to before ``end``."""
     if not every:
         return []
-    stretches = range((second - _LASTS_S) // (60 * every), second // (60 * every) + 1)
+    stretches = range((begin - _LASTS_S) // (60 * every), (end - 1) // (60 * every) + 1)
     found = [_of_stretch(seed, every, coins, stretch) for stretch in stretches]
     if welcome:
         found.append(_welcome(seed, coins, welcome))
-    return [spike for spike in found if spike.begin <= second < spike.begin + _LASTS_S]
+    return [spike for spike in found if spike.begin < end and begin < spike.end]
 
 
 @functools.lru_cache(maxsize=64)

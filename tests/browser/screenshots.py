@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import subprocess
 import sys
@@ -65,12 +66,13 @@ def whole_run() -> Iterator[str]:
 
 
 def has_history(url: str) -> bool:
-    """Whether the job has caught up with the three hours that the simulator wrote first."""
+    """Whether the job has caught up with the two days that the simulator wrote first."""
     try:
-        with urllib.request.urlopen(f"{url}/api/candles/BTC?interval=1m&limit=200", timeout=5) as answer:
-            return answer.read().count(b'"open_time_ms"') >= 175
+        with urllib.request.urlopen(f"{url}/api/candles/BTC?interval=1m&limit=2", timeout=5) as answer:
+            candles = json.load(answer)["candles"]
     except OSError:  # not there yet, or no candle yet
         return False
+    return bool(candles) and time.time() * 1000 - candles[-1]["open_time_ms"] < 180_000
 
 
 def settle(page: Page, url: str, path: str) -> None:
@@ -138,7 +140,7 @@ def movie(browser: Browser, url: str) -> None:
 
 def take(url: str) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
-    wait_until(lambda: has_history(url), "three hours of candles", within_s=180)
+    wait_until(lambda: has_history(url), "two days of candles", within_s=180)
     with sync_playwright() as playwright:
         browser = chromium(playwright)
         for name, path in PICTURES.items():
