@@ -25,7 +25,7 @@ SUBMIT_WITHIN_S: Final = 180.0
 RUN_WITHIN_S: Final = 180.0
 SAVE_WITHIN_S: Final = 60.0
 _PIPELINE: Final = Path(__file__).resolve().parents[1]
-_CLIENT_JAVA: Final = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+_CLIENT_JAVA: Final = ("-Xmx256m", *flink_folder.LEAN)
 
 
 class JobControl:

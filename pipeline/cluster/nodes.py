@@ -13,9 +13,6 @@ from pipeline.embedded import flink_folder
 Launch = tuple[list[str], dict[str, str]]
 """Command and environment of a process that stays in the foreground."""
 
-JAVA: Final = ("-XX:+UseSerialGC", "-Xss512k")
-"""Heap and metaspace come from the memory options below, by Flink's own arithmetic."""
-
 HEARTBEAT_TIMEOUT_S: Final = 20.0
 """So long after its JobManager's death a TaskManager may still be running its part of the job."""
 
@@ -68,7 +65,7 @@ class Place:
 
 def jobmanager(folder: Path, environ: Mapping[str, str], place: Place) -> Launch:
     """``folder`` is made anew at each start; its logs are kept."""
-    memory = {
+    memory = {  # heap and metaspace come from these, by Flink's own arithmetic
         "jobmanager.memory.process.size": "512m",
         "jobmanager.memory.off-heap.size": "64m",
         "jobmanager.memory.jvm-metaspace.size": "128m",
@@ -101,7 +98,7 @@ def taskmanager(folder: Path, environ: Mapping[str, str], place: Place, slots: i
 def _launch(
     script: str, folder: Path, environ: Mapping[str, str], place: Place, options: dict[str, str]
 ) -> Launch:
-    env = {**environ, **flink_folder.prepare(folder, environ, place.options() | options, JAVA)}
+    env = {**environ, **flink_folder.prepare(folder, environ, place.options() | options, flink_folder.LEAN)}
     if place.to_console:
         with (Path(env["FLINK_CONF_DIR"]) / "log4j-console.properties").open("a") as log4j:
             log4j.write(_TO_CONSOLE)

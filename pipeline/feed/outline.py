@@ -1,10 +1,11 @@
 """The simulated market's further past in outline: the same market, told in four trades a minute.
 
 A day of every trade is 17 million of them, and nobody looks at their seconds any more. So a minute
-long past has the trades that make its candle: one each in its first and last second, and where its
-price was highest and lowest. Prices, volumes, moods and spikes are those of ``market_model``, drawn
-minute by minute, so candles look alike on both sides of where the outline ends; what differs is
-``trade_count``. Arithmetic and a seed: no clock, no I/O.
+long past has the trades that make its candle: at its first and last price, and at its highest and
+lowest, in the order in which they came. All four happen in one second of it, for every second with
+a trade is one more candle to write. Prices, volumes, moods and spikes are those of ``market_model``,
+drawn minute by minute, so candles look alike on both sides of where the outline ends; what differs
+is ``trade_count``. Arithmetic and a seed: no clock, no I/O.
 """
 
 from __future__ import annotations
@@ -103,8 +104,7 @@ def _trades(
 ) -> Records:
     coins, (count, minutes) = market.coins, moods.own.shape
     each = (count, minutes, TRADES_A_MINUTE)
-    seconds = _seconds(path)
-    log_price = np.take_along_axis(path, seconds, axis=2)
+    log_price = np.take_along_axis(path, _turns(path), axis=2)
     usual = np.hypot(coins.beta * model.MARKET_VOLATILITY, coins.own_volatility) * math.sqrt(MINUTE)
     pushed = np.tanh((path[:, :, -1] - path[:, :, 0]) / usual[:, None])[:, :, None]
     price = np.exp(log_price)
@@ -114,12 +114,13 @@ def _trades(
         usd[:, :, None] * shares / shares.sum(axis=2, keepdims=True) / (price * coins.lot_size[:, None, None])
     )
 
+    second = rng.integers(0, MINUTE, (count, minutes))
     within = np.sort(rng.integers(0, STEP_MS, each), axis=2)
     starts = state.time_ms + STEP_MS * MINUTE * np.arange(minutes)
     number = np.arange(TRADES_A_MINUTE * minutes).reshape(minutes, TRADES_A_MINUTE)
     ticks = np.rint(price / coins.tick_usd[:, None, None]).astype(np.int64)
     trades = np.empty(each, RECORD)
-    trades["event_time_ms"] = starts[:, None] + STEP_MS * seconds + within
+    trades["event_time_ms"] = (starts + STEP_MS * second)[:, :, None] + within
     trades["trade_id"] = state.next_id[:, None, None] + number
     trades["price"] = np.maximum(ticks, 1) * coins.tick[:, None, None]
     trades["quantity"] = np.maximum(np.rint(lots).astype(np.int64), 1) * coins.lot[:, None, None]
@@ -129,8 +130,8 @@ def _trades(
     return trades[np.argsort(trades["event_time_ms"], kind="stable")]
 
 
-def _seconds(path: Floats) -> Integers:
-    """Of each minute its first, its last, and where it was highest and lowest: in order, shape (…, 4)."""
+def _turns(path: Floats) -> Integers:
+    """Seconds of each minute, (…, 4): its first, its last, where it was highest, lowest; in order."""
     first = np.zeros(path.shape[:2], np.int64)
     found = [first, path.argmax(axis=2), path.argmin(axis=2), first + MINUTE - 1]
     return np.sort(np.stack(found, axis=2), axis=2)
