@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,9 @@ from dashboard.chart import layout, plotly_time
 from dashboard.meter import BOUNDS_MS, Second
 from dashboard.theme import Palette
 from pipeline.gap import Agreement, Gap
+
+_BEYOND_USUAL, _SHOWN_OF_USUAL = 10, 3
+"""Times the median second: from how many on a second does not set the axis, and how many the axis has."""
 
 
 def latency_histogram(latency: Sequence[int], palette: Palette) -> dict[str, Any]:
@@ -20,7 +24,11 @@ def latency_histogram(latency: Sequence[int], palette: Palette) -> dict[str, Any
 
 
 def rates(seconds: Sequence[Second], palette: Palette) -> dict[str, Any]:
-    """Lines of the last two minutes: revisions and closed candles a second."""
+    """Lines of the last two minutes: revisions and closed candles a second.
+
+    Catching up is a hundred times as much as being live. The axis goes by what is usual, and the
+    highest second is told in words.
+    """
     x = [plotly_time(second.at_s * 1000) for second in seconds]
     traces = [
         {
@@ -32,7 +40,18 @@ def rates(seconds: Sequence[Second], palette: Palette) -> dict[str, Any]:
             ("closed candles", [second.closed for second in seconds], palette.accent, "rgba(45,212,191,0.20)"),
         )
     ]  # fmt: skip
-    return _panel(traces, palette, dates=True)
+    panel = _panel(traces, palette, dates=True)
+    highest = max((second.revisions for second in seconds), default=0)
+    usual = statistics.median([second.revisions for second in seconds if second.revisions] or [0])
+    if highest > _BEYOND_USUAL * usual:
+        panel["layout"]["yaxis"]["range"] = [0, _SHOWN_OF_USUAL * usual]
+        panel["layout"]["annotations"] = [
+            {
+                "text": f"highest: {highest:,} a second", "showarrow": False, "font": {"color": palette.muted},
+                "xref": "paper", "yref": "paper", "x": 1, "y": 1, "xanchor": "right", "yanchor": "top",
+            }
+        ]  # fmt: skip
+    return panel
 
 
 def _panel(traces: list[dict[str, Any]], palette: Palette, *, dates: bool = False) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pytest
 
 from dashboard.flink import Checkpoints, read_checkpoints
 from dashboard.health import Reading, judge, moving_picture, stations
-from dashboard.meter import BOUNDS_MS, Meter, quantile_ms
+from dashboard.meter import BOUNDS_MS, Meter, Second, quantile_ms
 from dashboard.panels import latency_histogram, rates
 from dashboard.theme import GREEN_RED
 from pipeline.hub import Hub, Update
@@ -110,3 +110,12 @@ def test_quantiles_are_the_upper_bounds_of_their_bins() -> None:
     assert quantile_ms((), 0.5) is None
     assert quantile_ms((50, 49, 0, 1), 0.5) == 1
     assert quantile_ms((50, 48, 0, 2), 0.99) == 10
+
+
+def test_a_second_of_catching_up_is_told_in_words_and_leaves_the_axis_to_the_usual_ones() -> None:
+    live = [Second(at_s=at_s, revisions=300, closed=8) for at_s in range(1, 60)]
+    caught_up = rates([Second(at_s=0, revisions=45_000, closed=45_000), *live], GREEN_RED)["layout"]
+    assert caught_up["yaxis"]["range"] == [0, 900]
+    assert caught_up["annotations"][0]["text"] == "highest: 45,000 a second"
+    assert "range" not in rates(live, GREEN_RED)["layout"]["yaxis"]
+    assert "annotations" not in rates([Second(at_s=0), Second(at_s=1)], GREEN_RED)["layout"]

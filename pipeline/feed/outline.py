@@ -24,6 +24,8 @@ from pipeline.feed.market_model import STEP_MS, Floats, Integers, Market, State,
 MINUTE: Final = 60
 """Steps of a minute."""
 TRADES_A_MINUTE: Final = 4
+SPIKES_RARER: Final = 6
+"""Live there is a spike an hour for whoever watches. Two days of that would be a chart of little else."""
 _MEAN_USD: Final = model.MEDIAN_USD * math.exp(model.SIZE_SIGMA**2 / 2)
 _SIZE_VARIANCE: Final = math.exp(model.SIZE_SIGMA**2) - 1
 """Of one trade's size, by the square of the mean."""
@@ -91,7 +93,8 @@ def _moves(rng: np.random.Generator, market: Market, state: State, moods: _Moods
     moves += coins.beta[:, None, None] * together
     moves += (model.PULL * (coins.log_price - state.log_price))[:, None, None]
     end = state.step + minutes * MINUTE
-    for spike in spikes.between(market.seed, market.spike_minutes, count, state.step, end, state.welcome):
+    every = SPIKES_RARER * market.spike_minutes
+    for spike in spikes.between(market.seed, every, count, state.step, end, state.welcome):
         for second in range(max(spike.begin, state.step), min(spike.end, end)):
             minute, place = divmod(second - state.step, MINUTE)
             moves[spike.coin, minute, place] += spike.moves(second, 1)[0]
