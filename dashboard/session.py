@@ -17,9 +17,9 @@ from dashboard.book import Book
 from dashboard.chart import bar
 from dashboard.feed_facts import Facts, FeedFacts
 from dashboard.indicators import Bar
-from dashboard.mailbox import Mail, Mailbox
+from dashboard.readings import Readings
 from dashboard.services import services
-from dashboard.statistics import Statistics
+from dashboard.session_mailbox import Mail, Mailbox
 from dashboard.text import decimals
 from pipeline.candle import Candle
 from pipeline.hub import Update
@@ -171,6 +171,6 @@ def lost_revisions(interval: str) -> bool:
 
 
 @st.cache_resource(show_spinner=False)
-def statistics() -> Statistics:
+def statistics() -> Readings:
     """The process's statistics of the pipeline."""
-    return Statistics(services(), feed_facts)
+    return Readings(services(), feed_facts)

@@ -106,6 +106,11 @@ def test_the_chart_imports_only_the_market_and_the_candle_of_ours_and_does_no_in
     assert not theirs(chart) & {"redis", "streamlit", "socket", "os", "subprocess", "threading"}
 
 
+def test_no_module_beside_the_shell_hides_one_of_pythons() -> None:
+    # Streamlit puts the shell's folder first on the path: `import statistics`, anybody's, would find ours.
+    assert not {path.stem for path in (ROOT / "dashboard").iterdir()} & sys.stdlib_module_names
+
+
 MODULES = [
     module_name(path)
     for path in SOURCES

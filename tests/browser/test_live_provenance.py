@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from dashboard.assets import MODULES_PATH
 from pipeline import keys
 from pipeline.gap import Agreement, Gap
+from pipeline.market import Interval
 from tests.browser.live import CHART, chart, history, open_live
 from tests.browser.market import now_ms
 from tests.browser.running import Running, market_and_app, open_page
@@ -51,7 +52,8 @@ def test_a_gap_is_shaded_and_the_candle_under_the_pointer_tells_its_reason(page:
     open_live(page, own.app.url)
     expect(page.locator(".cc-sentence")).to_have_text(SENTENCE)
     page.wait_for_function(f"() => {CHART}.link.gaps.length === 1")
-    first, second, after = (history(own.client, "BTC")[-9 + i].open_time_ms for i in range(3))
+    first = Interval.M1.open_time(Gap.from_json(own.client.xrange(keys.GAPS)[0][1][b"gap"]).from_ms)
+    second, after = first + Interval.M1.ms, first + 2 * Interval.M1.ms
     readout = page.locator(".cc-readout")
     point_at(page, second)
     expect(readout.locator(".cc-gap")).to_contain_text(REASON)

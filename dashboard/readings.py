@@ -52,7 +52,7 @@ class _Job:
         return [(at_ms, event_ms) for at_ms, event_ms in told if at_ms and event_ms]
 
 
-class Statistics:
+class Readings:
     """Reads Redis, the meter, and Flink's or the folder's word on checkpoints, at most once a second."""
 
     def __init__(self, own: Services, facts: Callable[[], Facts]) -> None:
