@@ -11,6 +11,7 @@ from typing import Any, Final
 from pipeline import keys
 from pipeline.cli.connection import connected
 from pipeline.cluster.control import JobControl
+from pipeline.cluster.rest import FlinkUnreachable
 from pipeline.errors import CandlecastError
 from pipeline.settings import Settings
 
@@ -41,13 +42,14 @@ def _webhook(settings: Settings) -> str:
     return _told(settings, keys.WEBHOOK)
 
 
-def _told(settings: Settings, place: str) -> str:
-    """What a process says of itself in Redis."""
+def _told(settings: Settings, *places: str) -> str:
+    """What a process says of itself in Redis; of several places the one that is oldest."""
     with connected(settings) as client:
-        updated_at_ms: Any = client.hget(place, "updated_at_ms")
-    if updated_at_ms is None:
-        raise Unwell(f"nothing has ever been written to {place}")
-    return _heard(time.time() - int(updated_at_ms) / 1000)
+        told: dict[str, Any] = {place: client.hget(place, "updated_at_ms") for place in places}
+    for place, updated_at_ms in told.items():
+        if updated_at_ms is None:
+            raise Unwell(f"nothing has ever been written to {place}")
+    return _heard(time.time() - min(map(int, told.values())) / 1000)
 
 
 def _jobmanager(settings: Settings) -> str:
@@ -65,7 +67,13 @@ def _taskmanager(settings: Settings) -> str:
 
 def _job(settings: Settings) -> str:
     control = JobControl(settings)
-    job = control.living()
+    try:
+        job = control.living()
+    except FlinkUnreachable:
+        if settings.redis_url is not None:
+            raise
+        # The job of an embedded run has no JobManager that anybody else could ask.
+        return _told(settings, *map(keys.progress, range(settings.shards)))
     if job is None or job.state != "RUNNING":
         raise Unwell(f"the job is {job.state if job else 'not there'}")
     # Flink calls a job RUNNING that waits for slots.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -107,6 +108,28 @@ def test_ctrl_c_ends_everything_within_5_s_without_a_traceback_and_a_second_star
     assert app.ask("hget", keys.progress(0), "lost") == b"0"
     app.interrupt()
     wait_until(lambda: not app.left(), 5, "everything to be gone")
+
+
+def test_feed_and_job_of_an_embedded_run_are_called_well_while_they_are(app: App) -> None:
+    app.start()
+    app.wait_for_candles()
+    for part in ("feed", "job"):
+        done = health(part, app.state)
+        assert (done.returncode, done.stdout[: len(part) + 10]) == (0, f"{part}: heard of"), done.stderr
+    for process in processes.named(app.state, "java"):
+        process.suspend()
+        wait_until(lambda process=process: process.status() == psutil.STATUS_STOPPED, 10, "it runs on")
+    app.client.hset(keys.progress(0), "updated_at_ms", 1)
+    done = health("job", app.state)
+    assert done.returncode == 1 and "not heard of for" in done.stderr
+
+
+def health(part: str, state: Path) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "STATE_DIR": str(state), "FLINK_URL": "http://localhost:9"}
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", "health", part],
+        check=False, capture_output=True, text=True, cwd=processes.ROOT, env=environ, timeout=60,
+    )  # fmt: skip
 
 
 def test_a_server_that_is_killed_leaves_nothing_behind(app: App) -> None:
