@@ -3,9 +3,9 @@
 A day of every trade is 17 million of them, and nobody looks at their seconds any more. So a minute
 long past has the trades that make its candle: at its first and last price, and at its highest and
 lowest, in the order in which they came. All four happen in one second of it, for every second with
-a trade is one more candle to write. Prices, volumes, moods and spikes are those of ``market_model``,
-drawn minute by minute, so candles look alike on both sides of where the outline ends; what differs
-is ``trade_count``. Arithmetic and a seed: no clock, no I/O.
+a trade is one more candle to write. Prices, volumes and moods are those of ``market_model``, drawn
+minute by minute, so candles look alike on both sides of where the outline ends; what differs is
+``trade_count``, and that spikes are rarer. Arithmetic and a seed: no clock, no I/O.
 """
 
 from __future__ import annotations
@@ -43,17 +43,15 @@ class _Moods(NamedTuple):
 def advance(market: Market, state: State, until: int) -> Step:
     """The steps from ``state.step`` to before ``until``, both at the beginning of a minute (ValueError).
 
-    Memory: 500 bytes a coin and minute.
+    Memory: 1 KB a coin and minute.
     """
     if state.step % MINUTE or until % MINUTE or until <= state.step:
         raise ValueError(f"no whole minutes: from {state.step} to {until}")
     rng = np.random.default_rng([market.seed, state.step, until])
     moods = _moods(rng, market, state, (until - state.step) // MINUTE)
-    crowd = np.zeros(moods.own.shape)
-    moves = _moves(rng, market, state, moods, crowd)
-    path = state.log_price[:, None, None] + np.cumsum(moves.reshape(len(moves), -1), axis=1).reshape(
-        moves.shape
-    )
+    moves, crowd = _moves(rng, market, state, moods)
+    moved = np.cumsum(moves.reshape(len(moves), -1), axis=1).reshape(moves.shape)
+    path = state.log_price[:, None, None] + moved
     trades = _trades(rng, market, state, moods, crowd, path)
     after = replace(
         state,
@@ -83,8 +81,8 @@ def _moods(rng: np.random.Generator, market: Market, state: State, minutes: int)
     return _Moods(found[:, 0], found[:, 1], kicks / (1 - model.NEWS_STAYS) / MINUTE, found[:, 2:].T)
 
 
-def _moves(rng: np.random.Generator, market: Market, state: State, moods: _Moods, crowd: Floats) -> Floats:
-    """The logarithms of the price's moves, shape (coins, minutes, MINUTE). Fills in ``crowd`` by minute."""
+def _moves(rng: np.random.Generator, market: Market, state: State, moods: _Moods) -> tuple[Floats, Floats]:
+    """The logarithms of the price's moves, (coins, minutes, MINUTE), and ``Spike.crowd``, (coins, minutes)."""
     coins, (count, minutes) = market.coins, moods.own.shape
     loudness = np.exp(moods.slow + moods.fast - model.MARKET_VARIANCE) * (1 + moods.news)
     deviation = coins.own_volatility[:, None] * np.exp(moods.own - model.OWN_SD**2) * (1 + moods.news)
@@ -92,6 +90,7 @@ def _moves(rng: np.random.Generator, market: Market, state: State, moods: _Moods
     moves: Floats = deviation[:, :, None] * rng.standard_normal((count, minutes, MINUTE))
     moves += coins.beta[:, None, None] * together
     moves += (model.PULL * (coins.log_price - state.log_price))[:, None, None]
+    crowd = np.zeros((count, minutes))
     end = state.step + minutes * MINUTE
     every = SPIKES_RARER * market.spike_minutes
     for spike in spikes.between(market.seed, every, count, state.step, end, state.welcome):
@@ -99,7 +98,7 @@ def _moves(rng: np.random.Generator, market: Market, state: State, moods: _Moods
             minute, place = divmod(second - state.step, MINUTE)
             moves[spike.coin, minute, place] += spike.moves(second, 1)[0]
             crowd[spike.coin, minute] += spike.crowd(second) / MINUTE
-    return moves
+    return moves, crowd
 
 
 def _trades(
@@ -113,9 +112,8 @@ def _trades(
     price = np.exp(log_price)
     usd = _usd(rng, market, moods, crowd)
     shares = rng.exponential(size=each)
-    lots = (
-        usd[:, :, None] * shares / shares.sum(axis=2, keepdims=True) / (price * coins.lot_size[:, None, None])
-    )
+    shares /= shares.sum(axis=2, keepdims=True)
+    lots = usd[:, :, None] * shares / (price * coins.lot_size[:, None, None])
 
     second = rng.integers(0, MINUTE, (count, minutes))
     within = np.sort(rng.integers(0, STEP_MS, each), axis=2)
@@ -143,12 +141,9 @@ def _turns(path: Floats) -> Integers:
 def _usd(rng: np.random.Generator, market: Market, moods: _Moods, crowd: Floats) -> Floats:
     """What each coin trades in each minute: as much, and as unevenly, as its trades one by one would."""
     activity = np.exp(model.CALM_TRADES * (moods.slow + moods.fast)) / model.MEAN_ACTIVITY
-    trades = (
-        MINUTE * market.rate * market.coins.share[:, None] * activity * (1 + model.NEWS_TRADES * moods.news)
-    )
-    trades = trades * (1 + crowd)
+    busy = activity * (1 + model.NEWS_TRADES * moods.news)
+    trades = MINUTE * market.rate * market.coins.share[:, None] * busy * (1 + crowd)
     variance = np.log1p(_SIZE_VARIANCE / np.maximum(trades, 1))
-    usd: Floats = (
-        _MEAN_USD * trades * np.exp(np.sqrt(variance) * rng.standard_normal(crowd.shape) - variance / 2)
-    )
+    uneven = np.exp(np.sqrt(variance) * rng.standard_normal(crowd.shape) - variance / 2)
+    usd: Floats = _MEAN_USD * trades * uneven
     return usd

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +80,19 @@ def living_id(control: JobControl) -> str | None:
     except (FlinkUnreachable, FlinkRefused):
         return None
     return job.id if job else None
+
+
+@contextmanager
+def kept(control: JobControl) -> Iterator[None]:
+    """With a keeper of the job."""
+    stop = threading.Event()
+    keeper = threading.Thread(target=Keeper(control._settings, stop).run)
+    keeper.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        keeper.join()
 
 
 def market(client: redis.Redis, control: JobControl, parts: int = 1) -> Market:
@@ -170,10 +185,7 @@ def test_a_job_that_a_killed_jobmanager_forgot_is_submitted_again_and_goes_on(
 ) -> None:
     trades = market(client, control, parts=2)
     control.submit()
-    stop = threading.Event()
-    keeper = threading.Thread(target=Keeper(control._settings, stop).run)
-    keeper.start()
-    try:
+    with kept(control):
         wait_for_checkpoint(control)
         first = living_id(control)
         trades.write()
@@ -187,11 +199,8 @@ def test_a_job_that_a_killed_jobmanager_forgot_is_submitted_again_and_goes_on(
         assert closed(client) == trades.golden()
         assert control.rest.checkpoints(control.jobs()[0].id)["counts"]["restored"] >= 1
         control.stop()
-        stop.wait(3)
+        time.sleep(3)
         assert control.living() is None, "what a person has stopped stays stopped"
-    finally:
-        stop.set()
-        keeper.join()
 
 
 def test_no_second_job_begins_while_a_taskmanager_runs_what_the_jobmanager_forgot(
@@ -199,10 +208,7 @@ def test_no_second_job_begins_while_a_taskmanager_runs_what_the_jobmanager_forgo
 ) -> None:
     trades = market(client, control, parts=2)
     control.submit()
-    stop = threading.Event()
-    keeper = threading.Thread(target=Keeper(control._settings, stop).run)
-    keeper.start()
-    try:
+    with kept(control):
         wait_for_checkpoint(control)
         first = living_id(control)
         trades.write()
@@ -217,9 +223,6 @@ def test_no_second_job_begins_while_a_taskmanager_runs_what_the_jobmanager_forgo
         trades.end()
         trades.wait_until_folded()
         assert closed(client) == trades.golden()
-    finally:
-        stop.set()
-        keeper.join()
 
 
 def test_what_cannot_run_is_refused_while_the_job_runs_on(control: JobControl, client: redis.Redis) -> None:
