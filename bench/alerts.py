@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 from playwright.sync_api import Page, sync_playwright
 
 from pipeline.market import Interval
-from tests.browser.market import now_ms
+from pipeline.wall_clock import now_ms
 from tests.browser.running import chromium, open_page
 from tests.browser.whole import Whole
 

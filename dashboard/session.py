@@ -171,6 +171,6 @@ def lost_revisions(interval: str) -> bool:
 
 
 @st.cache_resource(show_spinner=False)
-def statistics() -> Readings:
-    """The process's statistics of the pipeline."""
+def readings() -> Readings:
+    """The process's readings of the pipeline."""
     return Readings(services(), feed_facts)

@@ -17,7 +17,7 @@ def pipeline() -> None:
     """Everything on the page; drawn again when the doorbell rings."""
     masthead("Pipeline", symbol="ALL", interval="1m")
     try:
-        look = session.statistics().look()
+        look = session.readings().look()
     except RETRYABLE as error:
         st.error(f"Redis is away: {error}")
         return

@@ -28,14 +28,8 @@ MOVES = {"PRICE_SPIKE", "PRICE_DROP"}
 
 def planned(market: Market, begin: int, end: int) -> list[Spike]:
     """Those that begin from ``begin`` on and before ``end``, in order."""
-    every, coins = market.spike_minutes, len(market.symbols)
-    found = {
-        spike
-        for second in range(begin, end, 60)
-        for spike in spikes.active(market.seed, every, coins, second + 59, 0)
-        if begin <= spike.begin < end
-    }
-    return sorted(found, key=lambda spike: spike.begin)
+    found = spikes.between(market.seed, market.spike_minutes, len(market.symbols), begin, end, 0)
+    return sorted((spike for spike in found if begin <= spike.begin), key=lambda spike: spike.begin)
 
 
 def alerts_of(trades: Records) -> list[Alert]:

@@ -29,14 +29,9 @@ def run(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
         raise SettingsError("REDIS_URL is not set: the webhook needs a Redis to read from")
     if settings.alert_webhook_url is None:
         raise SettingsError("ALERT_WEBHOOK_URL is not set: there is nobody to send alerts to")
-    stop = threading.Event()
-
-    def end(*_: object) -> None:
-        stop.set()
-        sys.exit(0)  # also between two attempts at an alert: whoever comes after us sends it again
-
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+        # At once, also between two attempts at an alert: whoever comes after us sends it again.
+        signal.signal(number, lambda *_: sys.exit(0))
     delivery = Delivery(settings.alert_webhook_url, settings.alert_webhook_secret)
     with (
         contextlib.closing(delivery),
@@ -44,5 +39,5 @@ def run(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
     ):
         signed = "signed" if settings.alert_webhook_secret else "not signed"
         log.info("webhook: sending alerts, %s", signed)
-        Webhook(client, delivery, stop).run()
+        Webhook(client, delivery, threading.Event()).run()
     return 0

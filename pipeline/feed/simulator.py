@@ -61,15 +61,14 @@ class Simulator:
         self._resume(self._writer.resume())
         while not self._writer.stop.is_set():
             if self._is_long_past():
-                self._outline(min(self._state.step + _STRETCH, self._detailed_from()))
+                self._outline(min(self._state.step + _STRETCH, self._minutes_ago(DETAILED_MINUTES)))
             elif self._state.time_ms + STEP_MS <= self._now_ms():
                 self._catch_up()
             else:
                 self._live_second()
 
     def _resume(self, found: Position) -> None:
-        earliest_ms = self._now_ms() - 60_000 * self._settings.simulator_history_minutes
-        earliest = (earliest_ms - earliest_ms % 60_000) // STEP_MS
+        earliest = self._minutes_ago(self._settings.simulator_history_minutes)
         if found.position is None or found.state is None:
             if not self._settings.simulator_history_minutes:
                 earliest = self._now_ms() // STEP_MS
@@ -105,11 +104,11 @@ class Simulator:
     def _is_long_past(self) -> bool:
         """Whether what comes next is told in outline: whole minutes are, a second that is half out is not."""
         step = self._state.step
-        return not self._released and not step % outline.MINUTE and step < self._detailed_from()
+        return not self._released and not step % outline.MINUTE and step < self._minutes_ago(DETAILED_MINUTES)
 
-    def _detailed_from(self) -> int:
-        """A whole minute, in steps."""
-        return (self._now_ms() // 60_000 - DETAILED_MINUTES) * outline.MINUTE
+    def _minutes_ago(self, minutes: int) -> int:
+        """The step at which the minute began that was running so long ago."""
+        return (self._now_ms() // 60_000 - minutes) * outline.MINUTE
 
     def _outline(self, until: int) -> None:
         """Write what comes before the step ``until``, in as many transactions as it takes."""

@@ -12,7 +12,8 @@ import redis
 from pipeline import keys
 from pipeline.alert import Alert, AlertType, Severity
 from pipeline.market import Interval
-from tests.browser.market import Market, now_ms
+from pipeline.wall_clock import now_ms
+from tests.browser.market import Market
 from tests.browser.running import AppServer, RedisServer
 
 MINUTE_MS = Interval.M1.ms

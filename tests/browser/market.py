@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from dataclasses import replace
 from decimal import Decimal
 
@@ -16,6 +15,7 @@ import redis
 from pipeline import keys
 from pipeline.candle import Candle
 from pipeline.market import INTERVALS, Interval
+from pipeline.wall_clock import now_ms
 
 START = {
     "BTC": ("65000.00", "0.05"),
@@ -23,10 +23,6 @@ START = {
     "SOL": ("187.00", "12"),
     "DOGE": ("0.15870", "9000"),
 }
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class Market:

@@ -10,9 +10,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from pipeline.alert import Alert, AlertType, Severity
+from pipeline.wall_clock import now_ms
 from tests.browser.alerting import Still, alert, final, shown
 from tests.browser.live import chart, open_live
-from tests.browser.market import now_ms
 from tests.browser.running import open_page
 
 HOUR_MS = 3_600_000

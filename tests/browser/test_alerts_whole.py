@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from pipeline.market import Interval
-from tests.browser.market import now_ms
+from pipeline.wall_clock import now_ms
 from tests.browser.running import open_page
 from tests.browser.test_live_page import open_live
 from tests.browser.whole import Whole

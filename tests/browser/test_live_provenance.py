@@ -12,8 +12,8 @@ from dashboard.assets import MODULES_PATH
 from pipeline import keys
 from pipeline.gap import Agreement, Gap
 from pipeline.market import Interval
+from pipeline.wall_clock import now_ms
 from tests.browser.live import CHART, chart, history, open_live
-from tests.browser.market import now_ms
 from tests.browser.running import Running, market_and_app, open_page
 
 SENTENCE = "No exchange could be reached, showing a simulated market"

@@ -13,7 +13,7 @@ from pipeline import entry, keys
 from pipeline.embedded import COMMANDS, Embedded
 from pipeline.market import Side, Trade
 from pipeline.settings import Settings
-from tests.browser.market import now_ms
+from pipeline.wall_clock import now_ms
 from tests.browser.running import AppServer, wait_until
 
 

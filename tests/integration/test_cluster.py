@@ -83,13 +83,18 @@ def living_id(control: JobControl) -> str | None:
 
 
 @contextmanager
-def kept(control: JobControl) -> Iterator[None]:
-    """With a keeper of the job."""
+def kept(control: JobControl, client: redis.Redis) -> Iterator[Market]:
+    """A job with a keeper; it has a checkpoint, and has folded half of the market's trades after it."""
+    trades = market(client, control, parts=2)
+    control.submit()
     stop = threading.Event()
     keeper = threading.Thread(target=Keeper(control._settings, stop).run)
     keeper.start()
     try:
-        yield
+        wait_for_checkpoint(control)
+        trades.write()
+        trades.wait_until_folded()
+        yield trades
     finally:
         stop.set()
         keeper.join()
@@ -183,13 +188,8 @@ def test_two_subtasks_become_four_and_two_again_with_the_same_candles(
 def test_a_job_that_a_killed_jobmanager_forgot_is_submitted_again_and_goes_on(
     cluster: LocalCluster, control: JobControl, client: redis.Redis
 ) -> None:
-    trades = market(client, control, parts=2)
-    control.submit()
-    with kept(control):
-        wait_for_checkpoint(control)
+    with kept(control, client) as trades:
         first = living_id(control)
-        trades.write()
-        trades.wait_until_folded()
         killed = cluster.jobmanager_pid()
         assert killed
         os.kill(killed, signal.SIGKILL)
@@ -206,13 +206,8 @@ def test_a_job_that_a_killed_jobmanager_forgot_is_submitted_again_and_goes_on(
 def test_no_second_job_begins_while_a_taskmanager_runs_what_the_jobmanager_forgot(
     cluster: LocalCluster, control: JobControl, client: redis.Redis
 ) -> None:
-    trades = market(client, control, parts=2)
-    control.submit()
-    with kept(control):
-        wait_for_checkpoint(control)
+    with kept(control, client) as trades:
         first = living_id(control)
-        trades.write()
-        trades.wait_until_folded()
         killed_ms = wall_clock.now_ms()
         # The TaskManager that comes again has free slots long before the other one misses its JobManager.
         for pid in (cluster.jobmanager_pid(), cluster.taskmanager_pids()[0]):
